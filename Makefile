@@ -1,0 +1,78 @@
+# One entry for every check, by hand and on CI. On a fresh machine it needs Python 3.11 or later, make
+# and a package registry: the first target that needs packages makes its own .venv.
+#   make PYTHON=python3.13 test     with another interpreter (after `make clean`)
+
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test quick check packaging bench clean
+
+# No recipe may reach a real account: the credentials are fake, whatever the shell had set.
+export AWS_ACCESS_KEY_ID := testing
+export AWS_SECRET_ACCESS_KEY := testing
+export AWS_DEFAULT_REGION := us-east-1
+export AWS_EC2_METADATA_DISABLED := true
+export AWS_CONFIG_FILE := /dev/null
+export AWS_SHARED_CREDENTIALS_FILE := /dev/null
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_REGION
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+# The stamp names the folder it was made in. A moved or copied checkout gets its .venv anew, for the
+# editable install in it points at the old place.
+ready := .venv/ready
+ifneq ($(shell cat $(ready) 2>/dev/null),$(CURDIR))
+.PHONY: $(ready)
+clear := --clear
+endif
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(ready) ## real telemetry through an in-process stream; its alerts compared with the back-test's
+	@.venv/bin/streamgauge demo
+
+test: $(ready) ## every test, with coverage, then `make packaging`
+	@.venv/bin/coverage erase
+	@.venv/bin/coverage run -m pytest -q
+	@.venv/bin/coverage report --skip-covered
+	@$(MAKE) --no-print-directory packaging
+
+quick: $(ready) ## the tests that take under a minute together
+	@.venv/bin/python -m pytest -q -m 'not slow'
+
+check: $(ready) ## ruff, ruff format, mypy (strict) and the import contracts, in this order
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+packaging: $(ready) ## the wheel in a fresh environment, its command run outside the checkout
+	@echo "packaging: building the wheel and installing it in an environment of its own ..."
+	@rm -rf build
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch" build' EXIT; \
+	  .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir "$$scratch" .; \
+	  .venv/bin/python -m venv "$$scratch/venv"; \
+	  "$$scratch/venv/bin/python" -m pip install --quiet "$$scratch"/streamgauge-*.whl; \
+	  (cd "$$scratch" && venv/bin/streamgauge --version && venv/bin/streamgauge --help >help.txt && \
+	    venv/bin/python -c 'from streamgauge import Pipeline'); \
+	  echo "packaging: the installed command and the library face work"
+
+bench: $(ready) ## every bench in its quick form, JSON out
+	@set -e; for bench in bench/*.py; do .venv/bin/python "$$bench" --quick; done
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .link build dist *.egg-info .coverage .coverage.* .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ready): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "streamgauge needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "setting up .venv with $$($(PYTHON) --version) (once, about a minute) ..."
+	@rm -f $@
+	@$(PYTHON) -m venv $(clear) .venv || { \
+	  echo "no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@.venv/bin/python -m pip install --quiet --editable '.[test,demo]'
+	@mkdir -p .link && ln -sfn .. .link/streamgauge
+	@printf %s "$(CURDIR)" >$@

@@ -1,0 +1,183 @@
+"""`streamgauge backtest`: a pipeline over recorded readings, with the engine of the live hosts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from .interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from ..consumers.backtest import Totals
+    from ..consumers.inputs import Input
+    from ..consumers.results import Results
+    from ..engine.pipeline import Pipeline
+
+FOUND_PROBLEMS = 1
+INTERRUPTED = 130
+
+
+class Format(StrEnum):
+    """What the lines of an input are."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    KINESIS = "kinesis"
+
+
+def command(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
+    source: Annotated[
+        str, typer.Option("--input", metavar="FILE|-", help="What to read; .gz is unpacked.")
+    ],
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Guessed from name or first line where not given."),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Set a field of every message, to JSON or else to text; repeatable.",
+        ),
+    ] = None,
+    arrival: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The field that holds the arrival time.")
+    ] = None,
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Thresholds, one NDJSON line each.")
+    ] = None,
+    alerts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where alerts go instead of stdout.")
+    ] = None,
+    rejected: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where rejected records go.")
+    ] = None,
+    statistics: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the statistic of each sample goes.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the counts as one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Run a pipeline over recorded readings: same code, same answers as on the stream.
+
+    Alerts go to stdout as NDJSON and a summary to stderr. The lines of an input are user records
+    (ndjson), rows under a line of field names (csv) or Kinesis records as GetRecords gives them
+    (kinesis). A result file is called FILE.partial until it is whole.
+
+    Example: streamgauge backtest thermostats.toml --input readings.ndjson.gz --alerts alerts.ndjson
+    """
+    results = [path for path in (alerts, rejected, statistics) if path is not None]
+    _refuse_overwriting(results, [pipeline, source, thresholds])
+    constants = _constants(fields or [])
+
+    # Imported here, so that help and usage errors come at once.
+    from ..consumers.backtest import Totals, guess_format
+    from ..consumers.inputs import Input
+    from ..consumers.results import Results
+    from ..engine.counts import Counts
+    from ..rules.plan import Pipeline
+
+    loaded = Pipeline.load(pipeline, thresholds=thresholds, constants=constants, arrival=arrival)
+    totals = Totals(Counts(rule.name for rule in loaded.rules))
+    started = time.monotonic()
+    with Interrupt() as interrupt, closing(Input(source, interrupt.waiting)) as opened:
+        known = form or guess_format(opened)
+        stdout = None if alerts or as_json else sys.stdout.buffer
+        files = Results(alerts, rejected, statistics, stdout)
+        whole = _run(loaded, opened, known, files, totals, interrupt)
+    _report(totals, f"{opened.name} as {known}", time.monotonic() - started, as_json)
+    if not whole:
+        _say(f"interrupted: this is the answer for the first {totals.counts.records:,} records")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _constants(settings: list[str]) -> dict[str, Any]:
+    """Fields to set, by path; a value that is JSON is that value, any other text is text."""
+    constants: dict[str, Any] = {}
+    for setting in settings:
+        field, equals, text = setting.partition("=")
+        if not field or not equals:
+            raise typer.BadParameter(f"expected FIELD=VALUE, found {setting!a}", param_hint="--set")
+        try:
+            constants[field] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            constants[field] = text
+        except UnicodeError:
+            raise typer.BadParameter(f"no UTF-8: {setting!a}", param_hint="--set") from None
+    return constants
+
+
+def _refuse_overwriting(results: list[str], read: list[str | None]) -> None:
+    """A result may take the place of no file that is read, nor of another result."""
+    taken = {os.path.realpath(path) for path in read if path not in (None, "-")}
+    for path in results:
+        if path == "-":
+            raise typer.BadParameter("expected the name of a file for results, found '-'")
+        real = os.path.realpath(path)
+        if real in taken and os.path.isfile(real) | (not os.path.exists(real)):
+            raise typer.BadParameter(f"{path} is named twice: it would be overwritten")
+        taken.add(real)
+
+
+def _run(
+    pipeline: Pipeline,
+    source: Input,
+    form: str,
+    results: Results,
+    totals: Totals,
+    interrupt: Interrupt,
+) -> bool:
+    """Drive the run to its end, to an error or to Ctrl-C; whether the whole input was read."""
+    from ..consumers.backtest import read, run
+    from .progress import ProgressBar
+
+    whole = False
+    quiet = results.stdout is not None and sys.stdout.isatty()  # no bar in the midst of alerts
+    try:
+        with ProgressBar(source.total, shown=not quiet) as bar:
+            for outcome in run(pipeline, read(source, form)):
+                results.write(outcome)
+                totals.add(outcome)
+                bar.advance(source.bytes_read, totals.counts.records)
+                if interrupt.asked:
+                    break
+        whole = not interrupt.asked
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if partial := results.close(whole):
+            _say(f"the input was not read to its end: what there is stands in {', '.join(partial)}")
+    return whole
+
+
+def _report(totals: Totals, origin: str, seconds: float, as_json: bool) -> None:
+    """Print what became of the records; ends the command where the accounting is broken."""
+    from .summary import accounting_faults, summary, warnings
+
+    if as_json:
+        counts = {**totals.counts.as_dict(), "seconds": round(seconds, 3)}
+        typer.echo(msgspec.json.encode(counts))
+    else:
+        _say(summary(totals, origin, seconds), end="")
+    for warning in warnings(totals):
+        _say(f"warning: {warning}")
+    faults = accounting_faults(totals)
+    for fault in faults:
+        _say(f"error: the accounting is broken, please report this: {fault}")
+    if faults:
+        raise typer.Exit(FOUND_PROBLEMS)
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """Talk goes to standard error."""
+    typer.echo(text + end, err=True, nl=False)

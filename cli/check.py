@@ -1,0 +1,245 @@
+"""`streamgauge check`: every problem of a pipeline file and of its rules, or what it will do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..engine.errors import Problem
+    from ..rules.compile import Compiled
+    from ..rules.spec import RuleSpec, Spec
+
+_PANE_NOTE = (
+    "fan_out mode: answers are {names} over whole panes of 1s, evaluated once for each device and "
+    "pane end; no duplicates are removed and alerts have no positions"
+)
+
+
+def command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pipeline file."
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with problems and summary.")
+    ] = False,
+) -> None:
+    """Check a pipeline file and its rules, and say what the pipeline does.
+
+    Prints every problem that it finds: in the file, in environment variables that override it, and
+    in the rules. Exit status 0: it can be used (there may be warnings); 1: it has errors; 2: the
+    command was used wrongly, or there is no such file.
+
+    Example: streamgauge check thermostats.toml
+    """
+    spec, rules, problems = examined(file)
+    failed = any(problem.severity == "error" for problem in problems)
+    if as_json:
+        typer.echo(json.dumps(_report(file, None if failed else spec, rules, problems)))
+        raise typer.Exit(1 if failed else 0)
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+    if failed or spec is None:
+        errors = sum(problem.severity == "error" for problem in problems)
+        typer.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
+        raise typer.Exit(1)
+    for line in summary(file, spec, rules):
+        typer.echo(line)
+    for note in notes(spec):
+        typer.echo(f"note: {note}")
+
+
+def examined(file: Path) -> tuple[Spec | None, dict[str, Compiled], list[Problem]]:
+    """Read a pipeline file and compile its rules as far as that goes, with every problem.
+
+    The rules are compiled even where the file has problems elsewhere; the dict holds those that
+    could be, by name. The spec is whole only where no problem is an error.
+    """
+    from ..engine.errors import ConfigError, Problem
+    from ..rules.spec import examine
+    from ..rules.spec_tables import decode
+
+    origin = os.fspath(file)
+    try:
+        text = decode(file.read_bytes(), origin)
+    except ConfigError as error:
+        return None, {}, list(error.problems)
+    except OSError as error:
+        return None, {}, [Problem(origin, f"cannot be read: {error.strerror or error}")]
+    spec, problems = examine(text, origin, os.environ)
+    if spec is None:
+        return None, {}, problems
+    rules: dict[str, Compiled] = {}
+    for where, rule in _readable(spec, origin):
+        try:
+            compiled = _compiled(spec, rule, where)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            problems += compiled.warnings
+            rules[rule.name] = compiled
+    return spec, rules, problems + list(_routes(spec, origin))
+
+
+def _readable(spec: Spec, origin: str) -> Iterator[tuple[str, RuleSpec]]:
+    """The rules whose statement and measure could be read, each with its place."""
+    from ..rules.spec_tables import item_name, known
+
+    for number, rule in enumerate(spec.rules if known(spec.rules) else ()):
+        if known(rule.sql, rule.measure):
+            yield f"{origin}: rules{item_name(number, {'name': rule.name})}", rule
+
+
+def _routes(spec: Spec, origin: str) -> Iterator[Problem]:
+    """What is wrong with the statements of the bridge's routes, as far as they can be parsed."""
+    from ..engine.errors import ConfigError
+    from ..rules.spec_tables import known
+    from ..rules.sql import parse
+
+    routes = spec.mqtt.routes if spec.mqtt is not None and known(spec.mqtt) else ()
+    for number, route in enumerate(routes if known(routes) else ()):
+        if known(route.sql):
+            try:
+                parse(route.sql, f"{origin}: mqtt.routes[{number}].sql")
+            except ConfigError as error:
+                yield from error.problems
+
+
+def _compiled(spec: Spec, rule: RuleSpec, where: str) -> Compiled:
+    from ..rules.compile import compile_rule
+    from ..rules.spec import SqlSpec
+    from ..rules.spec_tables import known
+
+    sql = spec.sql if known(spec.sql) else SqlSpec()
+    valid = SqlSpec()
+    return compile_rule(
+        rule.sql,
+        rule.measure,
+        where=where,
+        has_topic=not known(spec.record) or spec.record.topic is not None,
+        int_division=sql.int_division if known(sql.int_division) else valid.int_division,
+        undefined_logic=(
+            sql.undefined_logic if known(sql.undefined_logic) else valid.undefined_logic
+        ),
+        version=sql.version if known(sql.version) else valid.version,
+    )
+
+
+def _report(
+    file: Path, spec: Spec | None, rules: dict[str, Compiled], problems: list[Problem]
+) -> dict[str, Any]:
+    """The object that --json prints; `spec` is None where there are errors."""
+    report: dict[str, Any] = {
+        "file": os.fspath(file),
+        "valid": spec is not None,
+        "problems": [
+            {
+                "where": problem.where,
+                "severity": problem.severity,
+                "message": problem.message,
+                "hint": problem.hint,
+                "excerpt": problem.excerpt,
+            }
+            for problem in problems
+        ],
+    }
+    if spec is not None:
+        report["pipeline"] = spec.pipeline.name
+        report["rules"] = [
+            {
+                "name": rule.name,
+                "from": rules[rule.name].from_filter,
+                "reads": rules[rule.name].reads,
+                "measure": rule.measure,
+                "statistic": _statistic(spec, rule),
+                "window_ms": rule.window,
+                "fire_when": rule.fire_when,
+                "threshold": rule.threshold,
+                "clear_margin": rule.clear_margin,
+                "min_samples": rule.min_samples,
+                "hold_ms": rule.hold,
+                "severity": rule.severity,
+            }
+            for rule in spec.rules
+        ]
+        report["notes"] = list(notes(spec))
+    return report
+
+
+def summary(file: Path, spec: Spec, rules: dict[str, Compiled]) -> Iterator[str]:
+    """Say in a few lines what a valid pipeline does."""
+    record, delivery = spec.record, spec.delivery
+    yield f"{file}: pipeline {spec.pipeline.name} is valid"
+    source = f"Kinesis stream {spec.source.stream}" if spec.source.stream else "no stream"
+    unit = "as ISO 8601 text" if record.time_unit == "iso8601" else f"in {record.time_unit}"
+    time = f'"{record.time}" {unit}' if record.time else "their arrival"
+    device = " / ".join(f'"{path}"' for path in record.device)
+    topic = f', topic from "{record.topic}"' if record.topic else ""
+    yield f"  reads      {source}; device from {device}, time from {time}{topic}"
+    for rule in spec.rules:
+        yield from _rule_lines(spec, rule, rules[rule.name])
+    limits = "every device has its rule's own"
+    if spec.thresholds.table:
+        refresh = _span(spec.thresholds.refresh)
+        limits = f"DynamoDB table {spec.thresholds.table}, read again after {refresh}"
+    yield f"  thresholds {limits}"
+    yield f"  alerts     {spec.alerts.sns_topic or 'stdout'}"
+    yield f"  errors     {spec.errors.location}"
+    if spec.archive:
+        yield f"  archive    {spec.archive.location} as {spec.archive.format}"
+    yield f"  state      {spec.state.location}, saved every {_span(spec.state.save_every)}"
+    yield (
+        f"  delivery   {delivery.mode}, readings up to {_span(delivery.allowed_lateness)} out of "
+        f"order, devices forgotten after {_span(delivery.forget_after)} of silence"
+    )
+    if spec.mqtt:
+        yield f"  bridge     {spec.mqtt.url}, routes: {len(spec.mqtt.routes)}"
+
+
+def _rule_lines(spec: Spec, rule: RuleSpec, compiled: Compiled) -> Iterator[str]:
+    source = compiled.from_filter if spec.record.topic and compiled.from_filter else "every topic"
+    yield (
+        f"  rule       {rule.name}: {_statistic(spec, rule)} of {rule.measure} over "
+        f"{_span(rule.window)} for each device, from {source}"
+    )
+    yield f"             uses {', '.join(compiled.reads) or 'no field'} of a message"
+    back = -1 if rule.fire_when == "above" else 1
+    resolved = rule.threshold + back * rule.clear_margin
+    hold = f" for {_span(rule.hold)}" if rule.hold else ""
+    least = f" with at least {rule.min_samples} samples" if rule.min_samples > 1 else ""
+    yield (
+        f"             fires {rule.fire_when} {rule.threshold:.15g}{hold}{least}, resolves at "
+        f"{resolved:.15g}; severity {rule.severity}"
+    )
+
+
+def _span(ms: int) -> str:
+    from ..rules.spec_values import DURATION
+
+    return DURATION.show(ms).strip('"')
+
+
+def notes(spec: Spec) -> Iterator[str]:
+    """What a user might not expect of a valid pipeline; nothing here is wrong."""
+    if spec.delivery.mode == "fan_out":
+        names = sorted({_statistic(spec, rule) for rule in spec.rules})
+        yield _PANE_NOTE.format(names=", ".join(names))
+    if spec.record.topic is None:
+        yield "no record.topic: FROM is not applied and topic() is Undefined"
+    if spec.record.time is None:
+        yield "no record.time: a reading's time is its arrival in Kinesis; plain files have none"
+    if spec.source.stream is None:
+        yield "no source.stream: the file can be back-tested and embedded, but not run"
+
+
+def _statistic(spec: Spec, rule: RuleSpec) -> str:
+    """The name of what is computed: fan-out answers are another operator with another name."""
+    return f"pane_{rule.statistic}" if spec.delivery.mode == "fan_out" else rule.statistic

@@ -1,0 +1,1 @@
+"""How a pipeline is driven: hosts, which know nothing of each other."""

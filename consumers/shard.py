@@ -1,0 +1,368 @@
+"""One shard's loop: read, apply, deliver, save, one step at a time.
+
+    load -> read -> apply -> deliver (once a sink) -> read ...
+                                  \\-> save -> prune -> read ...      when a state object is due
+
+The order is always: every sink has acknowledged -> the state object is written. That object is the
+checkpoint; nothing comes after it. `step` does the one thing that is due and returns; a crash
+between any two steps loses nothing, it makes work be done again with the same answer.
+
+A service that is down is met by waiting: the step that was refused is due again at `ready_at`, with
+the same rows, and the shard goes no further. Nothing in here sleeps, so that one process can drive
+many shards.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from ..engine.batch import Alert, Position, Record, Rejected
+from ..engine.errors import FencedError, StateError, UnavailableError
+from ..engine.pipeline import Outcome, Pipeline
+from ..engine.sinks.base import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, RETRY_SECONDS_MAX, Sink
+from ..engine.state import StateStore
+
+READ_SECONDS_MIN = 0.2  # between two reads: a shard answers five a second to all who read it
+TIP_SECONDS = 0.5  # between two reads where nothing is behind
+STATES_KEPT = 3
+FENCES_MAX = 3  # times that another owner's state object is found in the way, until
+PEACE_SAVES = 10  # saves in a row went well
+
+Log = Callable[..., None]  # log(event, **fields): one structured line; never a payload
+
+
+class Fetched(NamedTuple):
+    """What one read gave; `behind` is how far it is from the tip, in ms.
+
+    `iterator` is where to read on, None once a closed shard is read to its end.
+    """
+
+    records: list[Record]
+    iterator: str | None
+    behind: int
+
+
+class Reader(Protocol):
+    """How the records of a shard are read. Any call may raise UnavailableError and be repeated."""
+
+    def iterator(self, shard_id: str, position: Position | None, inclusive: bool) -> str:
+        """Where to read on after a position (at it, if `inclusive`); None: the oldest record."""
+        ...
+
+    def read(self, shard_id: str, iterator: str) -> Fetched | None:
+        """The records from there on; None where the iterator has expired."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What all shards of one process share; tests and simulation hand in their own.
+
+    plan: makes an empty pipeline, as often as it is called. save_seconds: how often a state object
+    is due. observe: is told each outcome, once it is applied. now: seconds that never go back, for
+    pauses and for when a state object is due, never for an answer. random: 0 to 1.
+    """
+
+    pipeline: str
+    plan: Callable[[], Pipeline]
+    reader: Reader
+    alerts: Sink[Alert]
+    errors: Sink[Rejected]
+    states: StateStore
+    save_seconds: float
+    observe: Callable[[Outcome], None]
+    log: Log
+    now: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random_module.random
+
+
+class Backoff:
+    """Pauses between tries of one thing, with full jitter and a limit.
+
+    Each pause is uniform between 0 and a bound that doubles from PAUSE_SECONDS_FIRST to
+    PAUSE_SECONDS_MAX.
+    """
+
+    def __init__(self, now: Callable[[], float], random: Callable[[], float]) -> None:
+        """Start with the last try having gone well."""
+        self._now = now
+        self._random = random
+        self.clear()
+
+    def clear(self) -> None:
+        """Note that a try has gone well."""
+        self._since: float | None = None
+        self._bound = PAUSE_SECONDS_FIRST
+
+    def pause(self, error: UnavailableError) -> float:
+        """Seconds to wait after a try that was refused; the error, RETRY_SECONDS_MAX on."""
+        now = self._now()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= RETRY_SECONDS_MAX:
+            raise error
+        seconds = self._random() * self._bound
+        self._bound = min(2 * self._bound, PAUSE_SECONDS_MAX)
+        return seconds
+
+
+class Shard:
+    """The loop of one shard, as steps.
+
+    at_tip: the last read gave nothing, and nothing was behind. closed: the shard was read to its
+    end. generation: number of the newest state object known. `positions` of a shard that has a
+    parent may name the parent's, too: a child begins with the windows of the shard it was split
+    from.
+    """
+
+    def __init__(self, shard_id: str, host: Host, parents: Sequence[str] = ()) -> None:
+        """Do nothing yet: the first step loads the state."""
+        self.shard_id = shard_id
+        self.parents = tuple(parents)
+        self._host = host
+        self._finishing = False
+        self._wait_until = 0.0
+        self._backoff = Backoff(host.now, host.random)
+        self._fences = 0
+        self._peace = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing of the shard, as at the start."""
+        self.at_tip = False
+        self.closed = False
+        self.generation = 0
+        self._pipeline: Pipeline | None = None
+        self._iterator: str | None = None
+        self._inclusive = True  # of a Kinesis record another host may have applied a part
+        self._records: list[Record] = []
+        self._undelivered: list[Callable[[], None]] = []
+        self._unsaved = False
+        self._object: bytes | None = None
+        self._prunable = False
+        self._read_at = 0.0
+        self._save_at = 0.0
+
+    @property
+    def position(self) -> Position | None:
+        """The last applied position, None before the first."""
+        return None if self._pipeline is None else self._pipeline.positions.get(self.shard_id)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing that was read is still to be applied, delivered or saved."""
+        return not (self._records or self._undelivered or self._unsaved or self._prunable)
+
+    @property
+    def finished(self) -> bool:
+        """The shard is read to its end and its last state is written."""
+        return self.closed and self.idle
+
+    @property
+    def ready_at(self) -> float:
+        """When the next step is due, on the clock of the host."""
+        return max(self._wait_until, self._read_at if self.due() == self.read else 0.0)
+
+    def finish(self) -> None:
+        """Read nothing more: until `idle`, steps deliver and save what was applied.
+
+        What was read and not applied is dropped; it is read again after the next start.
+        """
+        self._finishing = True
+        self._records = []
+        self._wait_until = 0.0
+
+    def release(self) -> None:
+        """Let go of the memory of a shard that is finished."""
+        assert self.finished, self.shard_id
+        self._pipeline = None
+
+    def step(self) -> None:
+        """Do the one thing that is due; where that is refused, wait and do it again.
+
+        Raises:
+            UnavailableError: it was refused for RETRY_SECONDS_MAX.
+            FencedError: another owner goes on writing this shard's state objects.
+        """
+        step = self.due()
+        try:
+            step()
+        except UnavailableError as error:
+            self._wait(step.__name__, error)
+        except FencedError as error:
+            self._reload(error)
+        else:
+            self._backoff.clear()
+
+    def due(self) -> Callable[[], None]:
+        """The step that is to be done next."""
+        if self._pipeline is None:
+            return self.load
+        if self._undelivered:
+            return self.deliver
+        if self._records:
+            return self.apply
+        if self._object is not None or (self._unsaved and self._is_save_due()):
+            return self.save
+        return self.prune if self._prunable else self.read
+
+    def _is_save_due(self) -> bool:
+        return self._finishing or self.closed or self._host.now() >= self._save_at
+
+    def load(self) -> None:
+        """Start from the newest state object that can be read; without one, from the oldest record.
+
+        A child that has no state yet starts with that of the shard it was split from.
+        """
+        host = self._host
+        found = host.states.generations(host.pipeline, self.shard_id)
+        started = self._restored(self.shard_id, found)
+        if found and started is None:
+            host.log("state_incomplete", shard=self.shard_id, unreadable=found)
+        elif started is None and self.parents:
+            started = self._inherited()
+        self._pipeline, generation = started or (host.plan(), None)
+        self.generation = max(found, default=0)
+        self._prunable = len(found) > STATES_KEPT  # the last owner did not come to it
+        self._save_at = host.now() + host.save_seconds
+        at = self.position
+        host.log(
+            "shard_started",
+            shard=self.shard_id,
+            generation=generation,
+            position=None if at is None else str(at),
+        )
+
+    def _restored(self, shard_id: str, found: Sequence[int]) -> tuple[Pipeline, int] | None:
+        """A pipeline with the newest readable of these state objects, and its number."""
+        host = self._host
+        for generation in reversed(found):
+            pipeline = host.plan()
+            try:
+                data = host.states.read(host.pipeline, shard_id, generation)
+                changed = pipeline.restore([data])
+            except StateError as error:
+                host.log(
+                    "state_unreadable", shard=shard_id, generation=generation, cause=str(error)
+                )
+                continue
+            if changed:
+                host.log("rules_start_empty", shard=shard_id, rules=changed)
+            return pipeline, generation
+        return None
+
+    def _inherited(self) -> tuple[Pipeline, int] | None:
+        """The pipeline of the shard that this one was split from.
+
+        Of a merge only where one of the two has a state: putting two together is not done yet.
+        """
+        host = self._host
+        found = {shard: host.states.generations(host.pipeline, shard) for shard in self.parents}
+        found = {shard: generations for shard, generations in found.items() if generations}
+        started = self._restored(*next(iter(found.items()))) if len(found) == 1 else None
+        if found and started is None:
+            host.log("windows_start_empty", shard=self.shard_id, parents=list(self.parents))
+        return started
+
+    def read(self) -> None:
+        """Fetch the next records."""
+        assert not self.closed, self.shard_id
+        host = self._host
+        if self._iterator is None:
+            self._iterator = host.reader.iterator(self.shard_id, self.position, self._inclusive)
+        fetched = host.reader.read(self.shard_id, self._iterator)
+        if fetched is None:
+            self._iterator = None
+            raise UnavailableError(f"the iterator of shard {self.shard_id} has expired")
+        self._iterator = fetched.iterator
+        self._records = fetched.records
+        self.closed = fetched.iterator is None
+        self.at_tip = not fetched.records and fetched.behind == 0
+        self._read_at = host.now() + (TIP_SECONDS if self.at_tip else READ_SECONDS_MIN)
+
+    def apply(self) -> None:
+        """Push what was read. Where a limit is not known, nothing of it is applied."""
+        assert self._pipeline is not None
+        before = self.position
+        outcome = self._pipeline.push(self._records)
+        self._records = []
+        self._inclusive = False
+        self._unsaved = self._unsaved or self.position != before
+        if outcome.alerts:
+            self._undelivered.append(partial(self._host.alerts.deliver, outcome.alerts))
+        if outcome.rejected:
+            self._undelivered.append(partial(self._host.errors.deliver, outcome.rejected))
+        self._host.observe(outcome)
+
+    def deliver(self) -> None:
+        """Hand the rows of the outcome to the next sink that has not acknowledged them."""
+        self._undelivered[0]()
+        del self._undelivered[0]
+
+    def save(self) -> None:
+        """Write the next state object."""
+        assert self._pipeline is not None
+        host = self._host
+        host.alerts.flush()
+        host.errors.flush()
+        if self._object is None:
+            self._object = self._pipeline.save(full=True)
+        generation = self.generation + 1
+        try:
+            host.states.create(host.pipeline, self.shard_id, generation, self._object)
+        except FencedError:
+            if not self._wrote(generation, self._object):
+                raise
+        self.generation = generation
+        self._object = None
+        self._unsaved = False
+        self._prunable = True
+        self._save_at = host.now() + host.save_seconds
+        self._peace += 1
+        if self._peace >= PEACE_SAVES:
+            self._fences = 0
+        host.log(
+            "state_saved", shard=self.shard_id, generation=generation, position=str(self.position)
+        )
+
+    def _wrote(self, generation: int, data: bytes) -> bool:
+        """Whether the object in the way is our own: written, with the answer lost."""
+        host = self._host
+        if host.states.generations(host.pipeline, self.shard_id)[-1:] != [generation]:
+            return False
+        try:
+            return host.states.read(host.pipeline, self.shard_id, generation) == data
+        except StateError:  # removed meanwhile: others have gone on
+            return False
+
+    def prune(self) -> None:
+        """Remove the state objects before the last STATES_KEPT; nothing depends on it."""
+        host = self._host
+        self._prunable = False
+        try:
+            oldest = self.generation - STATES_KEPT + 1
+            host.states.prune(host.pipeline, self.shard_id, oldest)
+        except UnavailableError as error:
+            host.log("prune_refused", shard=self.shard_id, cause=str(error))
+
+    def _wait(self, step: str, error: UnavailableError) -> None:
+        """Put the next step off."""
+        pause = self._backoff.pause(error)
+        self._wait_until = self._host.now() + pause
+        self._host.log(
+            "waiting", shard=self.shard_id, step=step, seconds=round(pause, 3), cause=str(error)
+        )
+
+    def _reload(self, error: FencedError) -> None:
+        """Give up what was not saved: the newest state object is another owner's. Go on there."""
+        self._fences += 1
+        self._peace = 0
+        self._host.log("fenced", shard=self.shard_id, times=self._fences, cause=str(error))
+        if self._fences > FENCES_MAX:
+            raise error
+        self._forget()

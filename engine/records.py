@@ -1,0 +1,135 @@
+"""What a host hands over, made ready: Records, cut into slices of one shard, without repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from operator import lt
+from typing import Any
+
+import numpy as np
+
+from .batch import Ints, Position, Record, Rejected, UserRecords
+
+SLICE_BYTES_MAX = 1 << 20  # payload bytes a slice: larger ones fall out of the processor's caches
+SLICE_RECORDS_MAX = 8192
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = 1 << 62
+
+
+def arrival_ms(stamp: Any) -> int | None:
+    """An ApproximateArrivalTimestamp as int ms UTC, rounded half to even; None stays None.
+
+    Args:
+        stamp: an aware datetime (boto3), or a number of seconds (files, Lambda events).
+    """
+    if stamp is None:
+        return None
+    if isinstance(stamp, datetime):
+        aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+        return round(Fraction((aware - _EPOCH) // timedelta(microseconds=1), 1000))
+    return round(Fraction(stamp) * 1000)
+
+
+def as_record(given: Record | Mapping[str, Any]) -> Record:
+    """A Record from a dict as GetRecords gives it, with `ShardId` added; a Record as it is."""
+    if isinstance(given, Record):
+        return given
+    return Record(
+        shard_id=given["ShardId"],
+        sequence_number=given["SequenceNumber"],
+        data=given["Data"],
+        partition_key=given.get("PartitionKey", ""),
+        arrival=arrival_ms(given.get("ApproximateArrivalTimestamp")),
+    )
+
+
+def slices(records: Iterable[Record | Mapping[str, Any]]) -> Iterator[list[Record]]:
+    """Cut records into slices of one shard and a size that the processor's caches like."""
+    held: list[Record] = []
+    size = 0
+    for given in records:
+        record = as_record(given)
+        if held and (
+            size >= SLICE_BYTES_MAX
+            or len(held) >= SLICE_RECORDS_MAX
+            or record.shard_id != held[-1].shard_id
+        ):
+            yield held
+            held, size = [], 0
+        held.append(record)
+        size += len(record.data)
+    if held:
+        yield held
+
+
+def without_repeats(
+    users: UserRecords, rejected: list[Rejected], last: Position | None
+) -> tuple[UserRecords, list[Rejected], int]:
+    """Leave out what lies at or before the last applied position of the shard.
+
+    Positions are compared as integers. A position that comes twice in the slice is a repeat the
+    second time. Returns what is left and how many user records were left out.
+    """
+    names = users.sequences
+    if _growing(names) and (last is None or _shorter_first(names[0], last.sequence_number)):
+        return users, rejected, 0
+    from_sub = _first_new_sub(users, rejected, last)
+    keep = np.flatnonzero(users.sub >= from_sub[users.record])
+    known: set[tuple[int, int]] = set()
+    newest = last.order if last is not None else (-1, -1)
+    kept = []
+    for row in rejected:
+        if row.at.order > newest and row.at.order not in known:
+            known.add(row.at.order)
+            kept.append(row)
+    repeated = len(users) - len(keep) + len(rejected) - len(kept)
+    return users.take(keep), kept, repeated
+
+
+def last_position(
+    users: UserRecords, rejected: Sequence[Rejected], last: Position | None
+) -> Position | None:
+    """The greatest position of a slice without repeats, or `last` where nothing is new."""
+    ends = [users.position(len(users) - 1)] if len(users) else []
+    ends += [row.at for row in rejected]
+    if not users.sequences:
+        return last
+    # A record without any user record (an empty aggregate) moves the position on, too.
+    ends.append(Position(users.shard_id, max(users.sequences, key=int), 0))
+    best = max(ends, key=lambda at: at.order)
+    return best if last is None or best.order > last.order else last
+
+
+def _growing(names: Sequence[str]) -> bool:
+    """True if sequence numbers of one length grow: the quick check, False proves nothing."""
+    width = len(names[0]) if names else 0
+    return all(len(name) == width for name in names) and all(map(lt, names, names[1:]))
+
+
+def _shorter_first(new: str, old: str) -> bool:
+    return int(new) > int(old)
+
+
+def _first_new_sub(users: UserRecords, rejected: list[Rejected], last: Position | None) -> Ints:
+    """For each Kinesis record the first sub-sequence number that is new; _NEVER where none is."""
+    largest = np.zeros(len(users.sequences), np.int64)
+    np.maximum.at(largest, users.record, users.sub)
+    tops: dict[str, int] = {}
+    for row in rejected:
+        name = row.at.sequence_number
+        tops[name] = max(tops.get(name, 0), row.at.sub_sequence_number)
+    sequence, sub = last.order if last is not None else (-1, -1)
+    result = []
+    for name, most in zip(users.sequences, largest.tolist(), strict=True):
+        number, top = int(name), max(most, tops.get(name, 0))
+        if number > sequence:
+            result.append(0)
+            sequence, sub = number, top
+        elif number == sequence:
+            result.append(sub + 1)
+            sub = max(sub, top)
+        else:
+            result.append(_NEVER)
+    return np.asarray(result, np.int64)

@@ -1,0 +1,1 @@
+"""What the user declares: text in, engine objects out."""

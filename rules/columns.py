@@ -1,0 +1,216 @@
+"""What a condition reads of a batch, as arrays: the columns of the payload and of the topic.
+
+The three kinds of columnar values stand here: `Leaf` (a column as it came), `Numbers` (computed)
+and `Truths` (of a condition). conditions.py says how the rows that they leave open are proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..engine.batch import Batch, Bools, Column, Floats, Kind
+from . import topic as topics
+from .tree import Call, Literal, Node, Path
+from .values import integer_of
+
+exact_max = 2.0**53  # beyond it float64 skips whole numbers
+unit = 2.0**-52  # twice the relative error of one float64 operation
+least = 1e-300  # what underflow can hide
+topics_max = 65_536  # topics of which a level or a verdict is remembered
+topic_chars_max = 1_024  # longer ones are not: AWS IoT has none, and memory must stay bounded
+
+Mask = Bools | None  # bool (rows,); None where it holds for no row
+
+
+class UnprovableError(Exception):
+    """An expression has no columnar form; every row of it is for the exact evaluator."""
+
+
+@dataclass(slots=True)
+class Truths:
+    """The truth of each row; `true` means nothing where a row is undefined or unproven."""
+
+    true: Bools
+    undefined: Mask = None
+    unproven: Mask = None
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The number of each row, float64 (rows,) or one for all, and a bound of its distance from
+    the exact one.
+
+    An error of 0 says more: the exact number is this one, whole and at most 2**53.
+    """
+
+    value: Floats | float
+    error: Floats | float
+    undefined: Mask = None
+    unproven: Mask = None
+
+
+def some(mask: Bools) -> Mask:
+    """Return a mask, or None where it holds for no row."""
+    return mask if mask.any() else None
+
+
+def either(a: Mask, b: Mask) -> Mask:
+    """Return the rows of either mask."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a | b
+
+
+class Leaf:
+    """A column as it came, seen as numbers.
+
+    numeric: rows that hold a number; None where all do, and then the masks below are None as well.
+    text: rows that may convert. missing: Undefined rows. wide: rows that may hold an integer which
+    float64 cannot tell from its neighbours.
+    """
+
+    __slots__ = ("column", "value", "numeric", "text", "missing", "wide", "_error")
+
+    def __init__(self, column: Column) -> None:
+        """Derive the masks from the kinds."""
+        self.column = column
+        self.value = column.number
+        self.numeric: Mask = None
+        self.text: Mask = None
+        self.missing: Mask = None
+        self.wide: Mask = None
+        self._error: Floats | float | None = None
+        numeric = column.kind == Kind.NUMBER
+        if not numeric.all():
+            self.numeric = numeric
+            self.text = some(column.kind == Kind.STRING)
+            self.missing = some(column.kind == Kind.UNDEFINED)
+        if column.other is not None:
+            self.wide = some(np.abs(column.number) >= exact_max)
+
+    @property
+    def not_a_number(self) -> Mask:
+        """The rows that no operator on numbers converts."""
+        if self.numeric is None:
+            return None
+        return ~self.numeric if self.text is None else ~(self.numeric | self.text)
+
+    @property
+    def error(self) -> Floats | float:
+        """The bound for arithmetic, as in Numbers.
+
+        A number with a fraction stands for the shortest decimal text of its float64, half a unit
+        in the last place away at most.
+        """
+        if self._error is None:
+            value = self.value
+            size = np.abs(value)
+            whole = (np.rint(value) == value) & (size <= exact_max)
+            self._error = 0.0 if whole.all() else np.where(whole, 0.0, size * unit + least)
+        return self._error
+
+    def numbers(self) -> Numbers:
+        """Return the column as an operand of arithmetic: texts are left to the exact evaluator."""
+        return Numbers(self.value, self.error, self.not_a_number, either(self.text, self.wide))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A column that conditions and measures read; two are equal if they read the same.
+
+    `path` is the path of the payload, None for what comes from the topic.
+    """
+
+    key: str
+    path: str | None
+    read: Callable[[Batch], Column] = field(compare=False)
+
+
+class Frame:
+    """One batch under evaluation, with what was derived from its columns."""
+
+    __slots__ = ("batch", "rows", "_leaves")
+
+    def __init__(self, batch: Batch) -> None:
+        """Begin with nothing derived."""
+        self.batch = batch
+        self.rows = len(batch)
+        self._leaves: dict[str, Leaf] = {}
+
+    def leaf(self, source: Source) -> Leaf:
+        """Return a column as a leaf, derived once however often the condition names it."""
+        found = self._leaves.get(source.key)
+        if found is None:
+            found = self._leaves[source.key] = Leaf(source.read(self.batch))
+        return found
+
+
+class Remembered(dict[str, Any]):
+    """The results of a function of topics, so that each topic is looked at once."""
+
+    def __init__(self, function: Callable[[str], Any]) -> None:
+        """Remember nothing yet."""
+        super().__init__()
+        self.function = function
+
+    def __missing__(self, topic: str) -> Any:
+        """Apply the function; forget all where there are too many topics."""
+        found = self.function(topic)
+        if len(topic) <= topic_chars_max:
+            if len(self) >= topics_max:
+                self.clear()
+            self[topic] = found
+        return found
+
+
+def topic_texts(batch: Batch) -> list[str | None]:
+    """Return the topic of each row, None where it is missing or no text."""
+    column = batch.topic
+    if column is None or column.other is None:
+        return [None] * len(batch)
+    if (column.kind == Kind.STRING).all():
+        return column.other
+    return [text if type(text) is str else None for text in column.other]
+
+
+def path_source(path: str) -> Source:
+    """Return the source of one dotted path of the payload."""
+    return Source(path, path, lambda batch: batch.columns[path])
+
+
+def topic_source(n: int | None) -> Source:
+    """Return the source of topic(n), or of topic() where n is None."""
+    known = Remembered(topics.visible if n is None else lambda topic: topics.level(topic, n))
+
+    def read(batch: Batch) -> Column:
+        found = [None if text is None else known[text] for text in topic_texts(batch)]
+        there = np.array([text is not None for text in found], np.bool_)
+        kind = np.where(there, np.uint8(Kind.STRING), np.uint8(Kind.UNDEFINED))
+        return Column(kind, np.zeros(len(found)), found)
+
+    return Source(f"topic({n})", None, read)
+
+
+def nothing(batch: Batch) -> Column:
+    """Return the column in which every row is Undefined."""
+    return Column(np.zeros(len(batch), np.uint8), np.zeros(len(batch)))
+
+
+def source_of(node: Node) -> Source | None:
+    """Return what a node reads as it stands; None where it computes something."""
+    if isinstance(node, Path):
+        return path_source(str(node))
+    if isinstance(node, Call) and node.name == "topic":
+        if not node.arguments:
+            return topic_source(None)
+        argument = node.arguments[0]
+        if len(node.arguments) > 1:
+            return Source("topic(?)", None, nothing)
+        if isinstance(argument, Literal):
+            n = integer_of(argument.value)
+            return topic_source(0 if n is None else n)
+    return None

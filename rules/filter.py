@@ -1,0 +1,136 @@
+"""The filter of one compiled rule: a verdict for each row, from FROM and then from WHERE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import UNSET
+
+from ..engine.batch import Batch, Bools, Bytes, Column, Kind, Verdict
+from .columns import Frame, Remembered, Truths, UnprovableError, topic_texts
+from .conditions import condition
+from .interpret import Dialect, evaluate
+from .tree import Node
+from .values import truth_of
+
+_FALSE = np.uint8(Verdict.WHERE_FALSE)
+_UNDEFINED = np.uint8(Verdict.WHERE_UNDEFINED)
+_PASS = np.uint8(Verdict.PASS)
+
+
+@dataclass(slots=True)
+class FilterCounts:
+    """How many rows a filter has seen, and how many of them only the exact evaluator could tell."""
+
+    rows: int = 0
+    interpreted: int = 0
+
+
+class Row:
+    """One row of a batch, as the exact evaluator reads a message."""
+
+    __slots__ = ("batch", "row", "topics", "topic")
+
+    def __init__(self, batch: Batch) -> None:
+        """Begin before the first row."""
+        self.batch = batch
+        self.topics = topic_texts(batch)
+        self.row = -1
+        self.topic: str | None = None
+
+    def move(self, row: int) -> None:
+        """Go to one row."""
+        self.row = row
+        self.topic = self.topics[row]
+
+    def value(self, path: str) -> Any:
+        """Return the value at a path, as the JSON decoder gave it."""
+        return cell(self.batch.columns[path], self.row)
+
+
+def cell(column: Column, row: int) -> Any:
+    """Return the value of one row; a number as float64 stays one, so that its text is the shortest.
+
+    The integer that is equal to a float64 above 2**53 has another decimal text.
+    """
+    if column.kind[row] == Kind.NUMBER and (column.other is None or column.other[row] is None):
+        return float(column.number[row])
+    return column.value(row)
+
+
+def verdict_of(value: Any) -> Verdict:
+    """Return what a condition's value says: only true lets a message pass."""
+    truth = truth_of(value)
+    if truth is UNSET:
+        return Verdict.WHERE_UNDEFINED
+    return Verdict.PASS if truth else Verdict.WHERE_FALSE
+
+
+class RuleFilter:
+    """FROM and WHERE of one rule; a row gets the first verdict that holds, in this order.
+
+    `matches` is None where FROM is not applied, `where` where the statement has none; constants in
+    it are folded.
+    """
+
+    def __init__(
+        self, matches: Callable[[str], bool] | None, where: Node | None, dialect: Dialect
+    ) -> None:
+        """Compile the condition as far as it has a columnar form."""
+        self.counts = FilterCounts()
+        self._where = where
+        self._dialect = dialect
+        self._topics = None if matches is None else Remembered(_topic_verdict(matches))
+        self._step: Callable[[Frame], Truths] | None = None
+        if where is not None:
+            try:
+                self._step = condition(where, dialect)
+            except UnprovableError:
+                pass
+
+    def __call__(self, batch: Batch) -> Bytes:
+        """Return a `Verdict` for each row, uint8 (rows,)."""
+        rows = len(batch)
+        self.counts.rows += rows
+        before = None if self._topics is None else self._from(batch, self._topics)
+        if self._where is None:
+            return np.zeros(rows, np.uint8) if before is None else before
+        verdicts, unproven = self._quick(batch)
+        if before is not None:
+            verdicts = np.where(before == _PASS, verdicts, before)
+            unproven = None if unproven is None else unproven & (before == _PASS)
+        if unproven is not None:
+            self._exact(batch, verdicts, unproven)
+        return verdicts
+
+    def _from(self, batch: Batch, known: Remembered) -> Bytes:
+        texts = topic_texts(batch)
+        missing = int(Verdict.TOPIC_MISSING)
+        verdicts = [missing if text is None else known[text] for text in texts]
+        return np.frombuffer(bytearray(verdicts), np.uint8)
+
+    def _quick(self, batch: Batch) -> tuple[Bytes, Bools | None]:
+        if self._step is None:
+            return np.zeros(len(batch), np.uint8), np.ones(len(batch), np.bool_)
+        with np.errstate(all="ignore"):
+            truths = self._step(Frame(batch))
+        verdicts: Bytes = np.logical_not(truths.true).view(np.uint8) * _FALSE
+        if truths.undefined is not None:
+            verdicts = np.where(truths.undefined, _UNDEFINED, verdicts)
+        return verdicts, truths.unproven
+
+    def _exact(self, batch: Batch, verdicts: Bytes, unproven: Bools) -> None:
+        assert self._where is not None
+        message = Row(batch)
+        rows = np.flatnonzero(unproven).tolist()
+        self.counts.interpreted += len(rows)
+        for row in rows:
+            message.move(row)
+            verdicts[row] = verdict_of(evaluate(self._where, message, self._dialect))
+
+
+def _topic_verdict(matches: Callable[[str], bool]) -> Callable[[str], int]:
+    return lambda topic: int(Verdict.PASS if matches(topic) else Verdict.TOPIC_MISMATCH)

@@ -1,0 +1,203 @@
+"""A spec to a Pipeline: the one place where what was declared meets the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..engine import pipeline as engine
+from ..engine.batch import Alert, Record
+from ..engine.decode import Decoder, Schema
+from ..engine.errors import ConfigError, Problem
+from ..engine.judge import Rule
+from ..engine.limits import ThresholdStore
+from ..engine.sinks.base import Sink
+from ..engine.stores.thresholds import FileThresholds, MappingThresholds
+from ..engine.threshold import Thresholds
+from . import spec as specs
+from .compile import Compiled, compile_rule
+
+Limits = ThresholdStore | Mapping[Any, Any] | str | os.PathLike[str]
+
+
+class Pipeline(engine.Pipeline):
+    """A pipeline file, ready to take records.
+
+    `push` evaluates and hands alerts to `sinks`; rejected records and statistics are in the
+    outcome. A sink that is down makes `push` raise UnavailableError; push the same records again
+    (or none): they are not applied twice, and the outcome that could not be delivered comes first.
+    """
+
+    spec: specs.Spec
+    warnings: tuple[Problem, ...] = ()
+    _sinks: tuple[Sink[Alert], ...] = ()
+    _held: engine.Outcome | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        thresholds: Limits | None = None,
+        sinks: Sequence[Sink[Alert]] = (),
+        *,
+        constants: Mapping[str, Any] | None = None,
+        arrival: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> Pipeline:
+        """Read a pipeline file; environment variables override its keys. No client is made.
+
+        Args:
+            path: the TOML file.
+            thresholds: the table of limits: a file, a mapping of (device, rule) to a number, or a
+                store. What it lacks takes the rule's own limit; None: all devices do.
+            sinks: where alerts go besides the outcome.
+            constants: path -> value that every message is taken to hold.
+            arrival: path of the arrival time inside the message, where records carry none.
+            now: wall clock in seconds, for refresh intervals only.
+
+        Raises:
+            ConfigError: with every problem of the file and its rules.
+        """
+        spec = specs.load(Path(path))
+        return cls.plan(
+            spec,
+            thresholds,
+            sinks,
+            constants=constants,
+            arrival=arrival,
+            now=now,
+            origin=str(path),
+        )
+
+    @classmethod
+    def plan(
+        cls,
+        spec: specs.Spec,
+        thresholds: Limits | None = None,
+        sinks: Sequence[Sink[Alert]] = (),
+        *,
+        constants: Mapping[str, Any] | None = None,
+        arrival: str | None = None,
+        now: Callable[[], float] = time.time,
+        origin: str = "pipeline",
+    ) -> Pipeline:
+        """Compile the rules of a spec and lay out the engine for them; see `load`."""
+        compiled = compile_rules(spec, origin)
+        schema = Schema(
+            device=spec.record.device,
+            time=spec.record.time,
+            time_unit=spec.record.time_unit,
+            topic=spec.record.topic,
+            fields=tuple(sorted({path for rule in compiled for path in rule.reads})),
+            max_clock_skew=spec.delivery.max_clock_skew,
+            arrival=arrival,
+            constants=dict(constants or {}),
+        )
+        defaults = [(rule.name, rule.threshold, rule.clear_margin) for rule in spec.rules]
+        limits = Thresholds(_store(thresholds), defaults, spec.thresholds.refresh / 1000, now)
+        self = cls(
+            spec.pipeline.name,
+            [_rule(spec, *pair) for pair in zip(spec.rules, compiled, strict=True)],
+            Decoder(schema),
+            limits,
+            allowed_lateness=spec.delivery.allowed_lateness,
+            forget_after=spec.delivery.forget_after,
+            drop_duplicates=spec.delivery.duplicates == "drop",
+            now=now,
+        )
+        self.spec = spec
+        self.warnings = tuple(problem for rule in compiled for problem in rule.warnings)
+        self._sinks = tuple(sinks)
+        return self
+
+    def push(self, records: Iterable[Record | Mapping[str, Any]]) -> engine.Outcome:
+        """Take records in the order of their shard; deliver the alerts; give the outcome.
+
+        Raises:
+            UnavailableError: a sink is down, or a limit is unknown because its store is. Push the
+                same records again.
+        """
+        held, self._held = self._held, None
+        if held is not None:
+            self._deliver(held, held.alerts)
+        outcome = super().push(records)
+        if held is not None:
+            outcome = held.followed_by(outcome)
+        self._deliver(outcome, outcome.alerts[len(held.alerts) if held else 0 :])
+        return outcome
+
+    def _deliver(self, outcome: engine.Outcome, alerts: Sequence[Alert]) -> None:
+        """Give alerts to every sink; keep the outcome for the next push where one is down."""
+        if not alerts:
+            return
+        self._held = outcome
+        for sink in self._sinks:
+            sink.deliver(alerts)
+        self._held = None
+
+
+def compile_rules(spec: specs.Spec, origin: str = "pipeline") -> list[Compiled]:
+    """Compile every rule of a spec; ConfigError tells the problems of all of them."""
+    compiled: list[Compiled] = []
+    problems: list[Problem] = []
+    for rule in spec.rules:
+        try:
+            compiled.append(
+                compile_rule(
+                    rule.sql,
+                    rule.measure,
+                    where=f"{origin}: rules.{rule.name}",
+                    has_topic=spec.record.topic is not None,
+                    int_division=spec.sql.int_division,
+                    undefined_logic=spec.sql.undefined_logic,
+                    version=spec.sql.version,
+                )
+            )
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return compiled
+
+
+def fingerprint(spec: specs.Spec, rule: specs.RuleSpec) -> str:
+    """What the windows of a rule depend on, as 32 hex digits: state of another one is not its."""
+    parts = (
+        [rule.sql, rule.measure, rule.window, rule.statistic, rule.fire_when],
+        spec.record,
+        spec.sql,
+        [spec.delivery.allowed_lateness, spec.delivery.duplicates],
+    )
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _rule(spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled) -> Rule:
+    return Rule(
+        name=rule.name,
+        filter=compiled.filter,
+        measure=compiled.measure,
+        measure_path=rule.measure,
+        window=rule.window,
+        statistic=rule.statistic,
+        fire_when=rule.fire_when,
+        threshold=rule.threshold,
+        clear_margin=rule.clear_margin,
+        min_samples=rule.min_samples,
+        hold=rule.hold,
+        severity=rule.severity,
+        fingerprint=fingerprint(spec, rule),
+    )
+
+
+def _store(given: Limits | None) -> ThresholdStore | None:
+    if given is None or isinstance(given, Mapping):
+        return None if given is None else MappingThresholds(given)
+    if isinstance(given, str | os.PathLike):
+        return FileThresholds(given)
+    return given

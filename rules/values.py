@@ -1,0 +1,231 @@
+"""The values of IoT SQL and what its operators do with them: exactly, one value at a time.
+
+A value is UNSET (Undefined), None (Null), bool, Decimal (a number), str, list or dict; inside lists
+and dicts numbers are the int and float of the JSON decoder. A number is Int where it equals a whole
+number, else Decimal (SQL version 2016-03-23): there is no other difference between the two.
+Semantics: the AWS IoT Core developer guide. Where the guide is silent, the choice is made here:
+
+- more than 34 digits are rounded half to even; magnitudes above 9.99E999 are Undefined, those below
+  1E-999 are 0; division and remainder by zero are Undefined;
+- a text longer than `text_chars_max` is Undefined (AWS IoT takes no message of that size).
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Any
+
+from msgspec import UNSET
+
+Value = Any  # one of the types named above
+
+digits_max = 34
+exponent_max = 999
+text_chars_max = 1 << 17
+
+DECIMAL = Context(digits_max, ROUND_HALF_EVEN, -exponent_max, exponent_max, 1, 0, [], [])
+ZERO = Decimal(0)
+LOGICAL = {"true": True, "false": False}
+ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE]-?\d+)?", re.ASCII)
+
+
+def exact(value: Any) -> Value:
+    """Return the value of what a JSON decoder gave; a float stands for its shortest decimal text.
+
+    0.1 is then one tenth, as the sender wrote it, and not the float64 nearest to it.
+    """
+    kind = type(value)
+    if kind is int:
+        return settle(DECIMAL.create_decimal(value))
+    if kind is float:
+        return settle(DECIMAL.create_decimal(repr(value)))
+    return value
+
+
+def settle(number: Decimal) -> Value:
+    """Bring one result into the range of the language: Undefined beyond it, never a minus zero."""
+    if not number.is_finite():
+        return UNSET
+    return ZERO if number.is_zero() or number.is_subnormal(DECIMAL) else number
+
+
+def is_whole(number: Decimal) -> bool:
+    """Tell Int from Decimal."""
+    return number == number.to_integral_value()
+
+
+def number_of(value: Value) -> Value:
+    """Convert to Decimal as operators do: numbers and numeric text; all else is Undefined."""
+    if type(value) is Decimal:
+        return value
+    if type(value) is str and _NUMBER.fullmatch(value):
+        return settle(DECIMAL.create_decimal(value))
+    return UNSET
+
+
+def integer_of(value: Value) -> int | None:
+    """Convert to Int as functions do, rounding down; None where there is no such number."""
+    number = number_of(value)
+    return None if number is UNSET else int(number.to_integral_value("ROUND_FLOOR"))
+
+
+def truth_of(value: Value) -> Value:
+    """Convert to Boolean: Booleans and the texts "true" and "false"; all else is Undefined."""
+    if type(value) is bool:
+        return value
+    if type(value) is str and len(value) <= len("false"):
+        return LOGICAL.get(value.lower(), UNSET)
+    return UNSET
+
+
+def text_of(value: Value) -> Value:
+    """Convert to String; Null and Undefined are Undefined."""
+    if type(value) is str:
+        return value
+    if value is UNSET or value is None:
+        return UNSET
+    return _json(value)
+
+
+def number_text(number: Decimal) -> str:
+    """Write a whole number in plain digits and any other as short as it goes."""
+    if is_whole(number):
+        return format(number.to_integral_value(), "f")
+    return str(number.normalize(DECIMAL))
+
+
+def _json(value: Value) -> str:
+    if type(value) is Decimal:
+        return number_text(value)
+    if type(value) in (int, float):
+        number = exact(value)
+        return "null" if number is UNSET else number_text(number)
+    if type(value) is list:
+        return "[" + ",".join(map(_json, value)) + "]"
+    if type(value) is dict:
+        members = (f"{json.dumps(k, ensure_ascii=False)}:{_json(v)}" for k, v in value.items())
+        return "{" + ",".join(members) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def compare(sign: str, a: Value, b: Value) -> Value:
+    """Apply one of < <= > >= : numeric, after conversion; there is no order of texts."""
+    a, b = number_of(a), number_of(b)
+    return UNSET if a is UNSET or b is UNSET else ORDER[sign](a, b)
+
+
+def equal(a: Value, b: Value) -> Value:
+    """Apply = : values of different types are not equal, nothing converts."""
+    return UNSET if a is UNSET or b is UNSET else _same(a, b)
+
+
+def _same(a: Value, b: Value) -> bool:
+    a, b = exact(a), exact(b)
+    if type(a) is not type(b):
+        return False
+    if type(a) is list:
+        return len(a) == len(b) and all(map(_same, a, b))
+    if type(a) is dict:
+        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+    return bool(a == b)
+
+
+def invert(value: Value) -> Value:
+    """Apply NOT; what is no Boolean gives Undefined."""
+    truth = truth_of(value)
+    return UNSET if truth is UNSET else not truth
+
+
+def combine(sign: str, values: Iterable[Value], kleene: bool) -> Value:
+    """Apply AND or OR to all operands.
+
+    Strict, as the guide's table says: one operand that is no Boolean makes the result Undefined.
+    Kleene: it does so only where the other operands do not decide alone.
+    """
+    truths = [truth_of(value) for value in values]
+    decisive = sign == "OR"
+    if UNSET in truths and not (kleene and decisive in truths):
+        return UNSET
+    return decisive if decisive in truths else not decisive
+
+
+def negate(a: Value) -> Value:
+    """Apply the unary minus."""
+    number = number_of(a)
+    return UNSET if number is UNSET else settle(DECIMAL.minus(number))
+
+
+def add(a: Value, b: Value) -> Value:
+    """Apply + : with a String on either side it joins texts, otherwise it adds numbers."""
+    if type(a) is str or type(b) is str:
+        return _joined(text_of(a), text_of(b))
+    if type(a) is Decimal and type(b) is Decimal:
+        return settle(DECIMAL.add(a, b))
+    return UNSET
+
+
+def _joined(a: Value, b: Value) -> Value:
+    if a is UNSET or b is UNSET or len(a) + len(b) > text_chars_max:
+        return UNSET
+    return a + b
+
+
+def divide(a: Value, b: Value, cut: bool) -> Value:
+    """Apply / ; where `cut` is set, Int by Int is the quotient cut toward zero.
+
+    A text that converts counts as Decimal, never as Int.
+    """
+    x, y = number_of(a), number_of(b)
+    if x is UNSET or y is UNSET or y.is_zero():
+        return UNSET
+    ints = type(a) is Decimal and type(b) is Decimal and is_whole(x) and is_whole(y)
+    if not (cut and ints):
+        return settle(DECIMAL.divide(x, y))
+    quotient = abs(int(x)) // abs(int(y))
+    return settle(DECIMAL.create_decimal(quotient if (x < 0) == (y < 0) else -quotient))
+
+
+def remainder(a: Value, b: Value) -> Value:
+    """Apply % : the result has the sign of the dividend, also for Decimals."""
+    x, y = number_of(a), number_of(b)
+    if x is UNSET or y is UNSET or y.is_zero():
+        return UNSET
+    # Decimal's own remainder fails where the quotient has more digits than the context.
+    shift = min(_exponent(x), _exponent(y), 0)
+    rest = abs(int(_EXACT.scaleb(x, -shift))) % abs(int(_EXACT.scaleb(y, -shift)))
+    return settle(DECIMAL.create_decimal(_EXACT.scaleb(Decimal(-rest if x < 0 else rest), shift)))
+
+
+_EXACT = Context(3 * exponent_max, Emin=-10 * exponent_max, Emax=10 * exponent_max)
+
+
+def _exponent(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)  # finite
+    return exponent
+
+
+def subtract(a: Value, b: Value) -> Value:
+    """Apply the binary minus."""
+    return _numeric(DECIMAL.subtract, a, b)
+
+
+def multiply(a: Value, b: Value) -> Value:
+    """Apply * ."""
+    return _numeric(DECIMAL.multiply, a, b)
+
+
+def _numeric(apply: Callable[[Decimal, Decimal], Decimal], a: Value, b: Value) -> Value:
+    x, y = number_of(a), number_of(b)
+    return UNSET if x is UNSET or y is UNSET else settle(apply(x, y))

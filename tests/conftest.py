@@ -1,0 +1,81 @@
+"""What every test runs under: no real account, no network beyond this machine, no clock limit.
+
+The same holds under `make test`, under bare pytest and in an editor.
+"""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+AWS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+
+def isolate_environment() -> None:
+    """Fake credentials, and no override of a pipeline file left over from the shell."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or (name.startswith("STREAMGAUGE_") and "__" in name):
+            del os.environ[name]
+    os.environ.update(AWS)
+
+
+def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: a connection to another machine is a bug of the test that makes it."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = arguments[1][0]
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        loopback = False
+    if not loopback:
+        raise RuntimeError(f"a test may not connect to {host}")
+
+
+class Shared(MetaPathFinder):
+    """Finds the modules that several tests share, by their bare names; sys.path stays as it is."""
+
+    homes = {
+        "aggregates": "engine/aggregates.py",
+        "drive": "drive.py",
+        "generate": "generate.py",
+        "memory_stream": "sim/memory_stream.py",
+        "payloads": "engine/payloads.py",
+        "plain_kpl": "golden/plain_kpl.py",
+        "plain_oracle": "golden/plain_oracle.py",
+        "plain_payload": "golden/plain_payload.py",
+        "simulation": "sim/simulation.py",
+        "torture": "golden/torture.py",
+    }
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        home = self.homes.get(name)
+        return spec_from_file_location(name, Path(__file__).parent / home) if home else None
+
+
+sys.meta_path.append(Shared())
+isolate_environment()
+sys.addaudithook(refuse_network)
+
+# A busy machine is slow at random, so time is never a reason to fail; the blob replays a failure.
+settings.register_profile(
+    "streamgauge", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("streamgauge")

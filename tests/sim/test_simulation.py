@@ -1,0 +1,214 @@
+"""Any schedule of crashes, outages and twins gives the answer of one uninterrupted run.
+
+`SEED=17 pytest tests/sim` replays one seed; `SEEDS=10000` runs more than the usual ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+import memory_stream
+import msgspec
+import plain_kpl
+import pytest
+import simulation
+import torture
+from simulation import Simulation, Worker
+
+from streamgauge import Record
+from streamgauge.consumers.shard import FENCES_MAX, STATES_KEPT, Fetched
+from streamgauge.engine.batch import Position
+from streamgauge.engine.errors import FencedError
+
+SEEDS = (
+    [int(os.environ["SEED"])]
+    if "SEED" in os.environ
+    else list(range(int(os.environ.get("SEEDS", "100"))))
+)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_schedule_gives_the_same_answer(seed: int) -> None:
+    run = simulation.generated(seed)
+    try:
+        run.torment(100)
+        run.settle()
+    except BaseException as error:
+        error.add_note(f"replay it with: SEED={seed} pytest tests/sim")
+        raise
+
+
+def test_a_seed_replays_exactly() -> None:
+    first, second = simulation.generated(7), simulation.generated(7)
+    for run in (first, second):
+        run.torment(100)
+        run.settle()
+    assert first.steps == second.steps
+    assert first.events == second.events
+    assert first.alerts.rows == second.alerts.rows
+
+
+def tortured() -> Simulation:
+    """The first shard of the torture file, all of it there, read in a few pieces."""
+    toml = (torture.HERE / "torture.toml").read_text()
+    records = memory_stream.by_shard(plain_kpl.read(torture.HERE / "torture.ndjson"))
+    run = Simulation(1, toml, {torture.SHARDS[0]: records[torture.SHARDS[0]]}, torture.thresholds())
+    run.stream.limit, run.save_seconds = 160, 0.0
+    return run
+
+
+def test_a_crash_after_each_single_step() -> None:
+    """Between any two of load, read, apply, deliver, deliver, save and prune."""
+    whole = tortured()
+    whole.settle()
+    crashed = set()
+    for number in range(1, len(whole.steps)):
+        run = tortured()
+        run.truths = whole.truths
+        run.crash_at = lambda step, number=number: step == number
+        run.settle()
+        crashed.add((run.steps[number - 1], whole.steps[number]))
+    assert crashed >= {
+        ("load", "read"), ("read", "apply"), ("apply", "deliver"), ("deliver", "deliver"),
+        ("deliver", "save"), ("save", "prune"), ("prune", "read"),
+    }  # fmt: skip
+
+
+def alone(seed: int = 3) -> tuple[Simulation, str]:
+    """A simulation without faults, of one shard that is all there, read ten records at a time."""
+    run = simulation.generated(seed)
+    name = max(run.kinesis, key=lambda name: len(run.kinesis[name]))
+    run.kinesis = {name: run.kinesis[name]}
+    run.stream.arrived[name] = len(run.kinesis[name])
+    run.stream.limit, run.save_seconds = 10, 0.0
+    return run, name
+
+
+def until(run: Simulation, worker: Worker, step: str) -> None:
+    """Step until `step` was done once more."""
+    assert any(run.step(worker) and run.steps[-1] == step for _ in range(100))
+
+
+def test_a_torn_state_falls_back_to_the_one_before() -> None:
+    run, name = alone()
+    worker = Worker(run, name)
+    for _ in range(3):
+        until(run, worker, "prune")
+    objects = run.objects(name)
+    objects[3] = objects[3][:-1]
+    run.histories[name].torn = True
+    run.events.clear()
+    worker = Worker(run, name)
+    run.step(worker)
+    assert run.events == ["state_unreadable", "shard_started"]
+    assert worker.pushes == run.histories[name].behind[2]
+    until(run, worker, "save")
+    assert max(objects) == 4
+    run.settle()
+
+
+def test_without_a_readable_state_it_starts_anew_and_says_so() -> None:
+    run, name = alone()
+    worker = Worker(run, name)
+    until(run, worker, "save")
+    run.objects(name)[1] = b"SGSTATE"
+    run.histories[name].torn = True
+    run.events.clear()
+    worker = Worker(run, name)
+    run.step(worker)
+    assert run.events == ["state_unreadable", "state_incomplete", "shard_started"]
+    assert worker.shard.position is None
+    run.settle()
+
+
+def test_of_two_owners_one_wins() -> None:
+    """The one that finds its number taken reloads, and gives up if that goes on."""
+    run, name = alone()
+    first, second = Worker(run, name), Worker(run, name)
+    until(run, first, "read")
+    until(run, second, "read")
+    for times in range(1, FENCES_MAX + 1):
+        until(run, first, "save")
+        until(run, second, "save")
+        assert run.events.count("fenced") == times
+        assert sorted(run.objects(name)) == list(range(1, times + 1))[-STATES_KEPT:]
+        until(run, second, "load")
+        assert second.pushes == run.histories[name].behind[times]
+        until(run, second, "apply")
+    until(run, first, "save")
+    with pytest.raises(FencedError):
+        for _ in range(10):
+            second.shard.step()
+    run.settle()
+
+
+def test_an_answer_lost_on_its_way_is_no_other_owner() -> None:
+    run, name = alone()
+    worker = Worker(run, name)
+    until(run, worker, "apply")
+    run.states.lose_next = 1
+    run.settle()
+    assert "fenced" not in run.events
+    until(run, worker, "save")
+    assert run.events[-1] == "fenced"  # this one did come too late
+
+
+class Endless:
+    """A stream without end in which each device speaks a few times and then never again."""
+
+    batch = 5000
+    spoken = 5
+
+    def iterator(self, shard_id: str, position: Position | None, inclusive: bool) -> str:
+        return "0"
+
+    def read(self, shard_id: str, iterator: str) -> Fetched:
+        start = int(iterator)
+        records = []
+        for number in range(start, start + self.batch):
+            time = 1_700_000_000_000 + 10 * number
+            message = {"device": f"d{number // self.spoken}", "ts": time, "value": number % 97}
+            records.append(
+                Record(shard_id, str(number + 1), msgspec.json.encode(message), "k", time)
+            )
+        return Fetched(records, str(start + self.batch), 1)
+
+
+TOML = """
+[pipeline]
+name = "endless"
+[record]
+device = "device"
+time = "ts"
+[[rules]]
+name = "r"
+sql = "SELECT * FROM '#'"
+measure = "value"
+window = "1s"
+threshold = 1000.0
+[delivery]
+allowed_lateness = "1s"
+forget_after = "10s"
+"""
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    """Twice the records and twice the devices, and as much room as before."""
+    run = Simulation(1, TOML, {"s": []})
+    run.stream = Endless()  # type: ignore[assignment]
+    run.save_seconds = 1.0
+    worker = Worker(run, "s")
+    sizes = []
+    for turn in range(48):
+        until(run, worker, "apply")
+        worker.pushes.clear()
+        if turn >= 16:
+            memory = worker.shard._pipeline._memory  # type: ignore[union-attr]
+            window = memory.rules["r"].window
+            log = memory.log._held  # grows to a limit, then to half of that and on
+            sizes.append((len(memory.devices.names), window.rings.bytes, log))
+    early, late = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
+    for before, after in zip(zip(*early, strict=True), zip(*late, strict=True), strict=True):
+        assert max(after) <= 1.05 * max(before)
+    assert max(devices for devices, _, _ in sizes) < 48 * Endless.batch / Endless.spoken / 10
+    assert len(run.objects("s")) <= STATES_KEPT + 1
