@@ -4,7 +4,7 @@ The stages run one after the other over the same slices as in `Pipeline.push`, e
 its own, so that they find the caches as they do there: de-aggregation, decoding to columns, the
 compiled filter and measure, the window, thresholds, alert states. `push` is `Pipeline.push` itself,
 `rest` what it takes beyond the stages. Beside them run the stages of a loop written by hand
-(material/rows.py). `statistics` is the window stage alone, under each statistic.
+(material/loop_stages.py). `statistics` is the window stage alone, under each statistic.
 
 Alerts and statistics are compared with an exact computation for a part of the fleet. Prints one
 JSON object, a table on stderr; exits with 1 if an answer of streamgauge is wrong.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from material import exact, loops, rows, telemetry, timing
+from material import exact, loop_stages, loops, telemetry, timing
 from material.telemetry import Fleet, Rows
 from material.timing import Clock
 
@@ -118,14 +118,14 @@ def by_stages(fleet: Fleet, given: list[dict[str, Any]]) -> Staged:
 def by_rows(loads: loops.Loads, opener: str, given: list[dict[str, Any]]) -> Clock:
     """One pass of a loop's stages."""
     clock, opened = Clock(), loops.OPENERS[opener]
-    windows, states = rows.Windows("mean"), rows.States()
+    windows, states = loop_stages.Windows("mean"), loop_stages.States()
     for batch in telemetry.batches(given, RECORDS_PER_PUSH):
         with clock.stage("deaggregate"):
             payloads = list(opened(batch))
         with clock.stage("decode"):
-            read = rows.decoded(payloads, loads)
+            read = loop_stages.decoded(payloads, loads)
         with clock.stage("filter"):
-            read = rows.filtered(read)
+            read = loop_stages.filtered(read)
         with clock.stage("window"):
             seen = windows.take(read)
         with clock.stage("alert"):
@@ -207,7 +207,7 @@ def measure_statistic(
         return [window.push(some) for some in samples]
 
     def loop() -> None:
-        windows = rows.Windows(statistic)
+        windows = loop_stages.Windows(statistic)
         for some in plain:
             windows.take(some)
 
@@ -259,11 +259,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small input, two repeats")
     parser.add_argument("--records", type=int, help="user records of a stream (400000)")
-    parser.add_argument("--devices", type=int, default=1_000, help="size of the fleet (1000)")
+    parser.add_argument("--devices", type=int, help="size of the fleet (1000)")
     parser.add_argument("--repeat", type=int, help="how often each pass runs (5)")
     parser.add_argument("--seed", type=int, default=1, help="of the telemetry (1)")
     given = parser.parse_args()
     given.records = given.records or (40_000 if given.quick else 400_000)
+    given.devices = given.devices or (200 if given.quick else 1_000)
     given.repeat = given.repeat or (2 if given.quick else 5)
     return given
 

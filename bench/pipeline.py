@@ -297,7 +297,8 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     given.records = given.records or (40_000 if given.quick else 400_000)
     given.repeat = given.repeat or (2 if given.quick else 5)
-    given.devices = [given.devices] if given.devices else [1_000, 4_000 if given.quick else 100_000]
+    usual = [200, 2_000] if given.quick else [1_000, 100_000]
+    given.devices = [given.devices] if given.devices else usual
     return given
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import closing
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -43,11 +43,7 @@ def command(
     ] = None,
     fields: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="FIELD=VALUE",
-            help="Set a field of every message, to JSON or else to text; repeatable.",
-        ),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of every message."),
     ] = None,
     arrival: Annotated[
         str | None, typer.Option(metavar="PATH", help="The field that holds the arrival time.")
@@ -72,33 +68,27 @@ def command(
 
     Alerts go to stdout as NDJSON and a summary to stderr. The lines of an input are user records
     (ndjson), rows under a line of field names (csv) or Kinesis records as GetRecords gives them
-    (kinesis). A result file is called FILE.partial until it is whole.
+    (kinesis). VALUE of --set is JSON or else text; the option may be given several times. A result
+    file is called FILE.partial until it is whole.
 
     Example: streamgauge backtest thermostats.toml --input readings.ndjson.gz --alerts alerts.ndjson
     """
-    results = [path for path in (alerts, rejected, statistics) if path is not None]
-    _refuse_overwriting(results, [pipeline, source, thresholds])
+    outputs = Outputs(alerts, rejected, statistics, as_json)
+    _refuse_overwriting(outputs, [pipeline, source, thresholds])
     constants = _constants(fields or [])
-
-    # Imported here, so that help and usage errors come at once.
-    from ..consumers.backtest import Totals, guess_format
-    from ..consumers.inputs import Input
-    from ..consumers.results import Results
-    from ..engine.counts import Counts
-    from ..rules.plan import Pipeline
+    from ..rules.plan import Pipeline  # here, so that help and usage errors come at once
 
     loaded = Pipeline.load(pipeline, thresholds=thresholds, constants=constants, arrival=arrival)
-    totals = Totals(Counts(rule.name for rule in loaded.rules))
-    started = time.monotonic()
-    with Interrupt() as interrupt, closing(Input(source, interrupt.waiting)) as opened:
-        known = form or guess_format(opened)
-        stdout = None if alerts or as_json else sys.stdout.buffer
-        files = Results(alerts, rejected, statistics, stdout)
-        whole = _run(loaded, opened, known, files, totals, interrupt)
-    _report(totals, f"{opened.name} as {known}", time.monotonic() - started, as_json)
-    if not whole:
-        _say(f"interrupted: this is the answer for the first {totals.counts.records:,} records")
-        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(_backtest(loaded, source, form, outputs))
+
+
+class Outputs(NamedTuple):
+    """The files to write, and whether the counts are wanted on stdout instead of the alerts."""
+
+    alerts: str | None
+    rejected: str | None
+    statistics: str | None
+    as_json: bool
 
 
 def _constants(settings: list[str]) -> dict[str, Any]:
@@ -117,16 +107,40 @@ def _constants(settings: list[str]) -> dict[str, Any]:
     return constants
 
 
-def _refuse_overwriting(results: list[str], read: list[str | None]) -> None:
+def _refuse_overwriting(outputs: Outputs, read: list[str | None]) -> None:
     """A result may take the place of no file that is read, nor of another result."""
     taken = {os.path.realpath(path) for path in read if path not in (None, "-")}
-    for path in results:
+    for path in (outputs.alerts, outputs.rejected, outputs.statistics):
+        if path is None:
+            continue
         if path == "-":
             raise typer.BadParameter("expected the name of a file for results, found '-'")
         real = os.path.realpath(path)
-        if real in taken and os.path.isfile(real) | (not os.path.exists(real)):
+        if real in taken and (os.path.isfile(real) or not os.path.exists(real)):
             raise typer.BadParameter(f"{path} is named twice: it would be overwritten")
         taken.add(real)
+
+
+def _backtest(pipeline: Pipeline, path: str, form: str | None, outputs: Outputs) -> int:
+    """Run the pipeline over one input and print what became of it; the exit status."""
+    from ..consumers.backtest import Totals, guess_format
+    from ..consumers.inputs import Input
+    from ..consumers.results import Results
+    from ..engine.counts import Counts
+
+    totals = Totals(Counts(rule.name for rule in pipeline.rules))
+    started = time.monotonic()
+    with Interrupt() as interrupt, closing(Input(path, interrupt.waiting)) as source:
+        form = form or guess_format(source)
+        stdout = None if outputs.alerts or outputs.as_json else sys.stdout.buffer
+        results = Results(outputs.alerts, outputs.rejected, outputs.statistics, stdout)
+        whole = _run(pipeline, source, form, results, totals, interrupt)
+    seconds = time.monotonic() - started
+    status = _report(totals, f"{source.name} as {form}", seconds, outputs.as_json)
+    if whole:
+        return status
+    _say(f"interrupted: this is the answer for the first {totals.counts.records:,} records")
+    return INTERRUPTED
 
 
 def _run(
@@ -160,8 +174,8 @@ def _run(
     return whole
 
 
-def _report(totals: Totals, origin: str, seconds: float, as_json: bool) -> None:
-    """Print what became of the records; ends the command where the accounting is broken."""
+def _report(totals: Totals, origin: str, seconds: float, as_json: bool) -> int:
+    """Print what became of the records; the exit status."""
     from .summary import accounting_faults, summary, warnings
 
     if as_json:
@@ -174,8 +188,7 @@ def _report(totals: Totals, origin: str, seconds: float, as_json: bool) -> None:
     faults = accounting_faults(totals)
     for fault in faults:
         _say(f"error: the accounting is broken, please report this: {fault}")
-    if faults:
-        raise typer.Exit(FOUND_PROBLEMS)
+    return FOUND_PROBLEMS if faults else 0
 
 
 def _say(text: str, end: str = "\n") -> None:

@@ -82,7 +82,8 @@ class KinesisReader:
         """Take a boto3 Kinesis client and the name or ARN of the stream."""
         self._client = client
         self._name = stream
-        self._stream = {"StreamARN" if stream.startswith("arn:") else "StreamName": stream}
+        self._arn = {"StreamARN": stream} if stream.startswith("arn:") else {}
+        self._stream = self._arn or {"StreamName": stream}
 
     def shards(self) -> list[ListedShard]:
         """All shards that still hold records, closed ones too."""
@@ -116,7 +117,7 @@ class KinesisReader:
 
     def read(self, shard_id: str, iterator: str) -> Fetched | None:
         """The next records; None where the iterator has expired."""
-        request = {"ShardIterator": iterator, "Limit": RECORDS_MAX}
+        request = {**self._arn, "ShardIterator": iterator, "Limit": RECORDS_MAX}
         answer = self._call(self._client.get_records, **request)
         if answer is None:
             return None

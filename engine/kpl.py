@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
 from typing import Any
@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from . import wire
 from .batch import NO_TIME, Ints, Position, Record, Rejected, UserRecords, key_text
 
 MAGIC = b"\xf3\x89\x9a\xc2"
@@ -49,9 +50,6 @@ HASH_KEYS = 1 << 128
 
 _ABSENT = (1 << 64) - 1  # an index that is not there; no table is that long
 _ABSENT_BYTE = b"\xff"  # in every varint of that value, and in no UTF-8
-_RECORD_TAG = 0x1A  # of a user record in the body, and of the data in a user record
-_PIECE_BYTES = 64 << 10
-_DENSE_BYTES = 64  # below this many bytes a user record, a body is opened in pieces
 _DECIMAL = re.compile(r"[0-9]{1,39}")
 
 
@@ -131,18 +129,8 @@ def deaggregate(records: Sequence[Record]) -> tuple[UserRecords, list[Rejected]]
         rows.data = data
         rows.keys = _keys(records)
     else:
-        counts = np.zeros(len(records), np.int64)
-        for number, record in enumerate(records):
-            before = len(rows.data)
-            if marked[number]:
-                try:
-                    _open(record, rows)
-                except _Refused as error:
-                    rejected.append((number, _reject(record, error)))
-            else:
-                rows.data.append(record.data)
-                rows.keys.append(_key(record.partition_key))
-            counts[number] = len(rows.data) - before
+        counts, refused = _gather(records, marked, rows)
+        rejected = [(number, _reject(records[number], error)) for number, error in refused]
     users = _user_records(records, marked, rows, counts)
     if rows.bad:
         for row, message in rows.bad.items():
@@ -151,6 +139,41 @@ def deaggregate(records: Sequence[Record]) -> tuple[UserRecords, list[Rejected]]
         rejected.sort(key=lambda found: found[0])  # stable: sub-sequence numbers ascend already
         users = _without(users, rows.bad)
     return users, [row for _, row in rejected]
+
+
+def _gather(
+    records: Sequence[Record], marked: Sequence[bool], rows: _Rows
+) -> tuple[Ints, list[tuple[int, _Refused]]]:
+    """Append the user records of all records; how many each gave, and which cannot be opened."""
+    refused: list[tuple[int, _Refused]] = []
+    bodies: dict[int, bytes] = {}
+    for number, record in enumerate(records):
+        if marked[number]:
+            try:
+                bodies[number] = _body(record.data)
+            except _Refused as error:
+                refused.append((number, error))
+    data, keys, usual = wire.read(list(bodies.values()), USER_RECORDS_MAX)
+    quick = dict(zip(bodies, usual, strict=True))
+    counts = np.zeros(len(records), np.int64)
+    at = 0
+    for number, record in enumerate(records):
+        before = len(rows.data)
+        if not marked[number]:
+            rows.data.append(record.data)
+            rows.keys.append(_key(record.partition_key))
+        elif (many := quick.get(number, 0)) > 0:
+            rows.data += data[at : at + many]
+            rows.keys += keys[at : at + many]
+            at += many
+        elif number in bodies:
+            try:
+                _open(bodies[number], record, rows)
+            except _Refused as error:
+                refused.append((number, error))
+        counts[number] = len(rows.data) - before
+    refused.sort(key=lambda found: found[0])
+    return counts, refused
 
 
 def _key(key: str | bytes) -> bytes:
@@ -224,16 +247,15 @@ def _without(users: UserRecords, bad: Iterable[int]) -> UserRecords:
     )
 
 
-def _open(record: Record, rows: _Rows) -> None:
+def _open(body: bytes, record: Record, rows: _Rows) -> None:
     """Append the user records of one aggregate; raises _Refused with nothing appended."""
-    body = _body(record.data)
     odd = _ABSENT_BYTE in body
     keys: list[bytes] = []
     hash_keys: list[bytes] = []
     data: list[bytes] = []
     index: list[int] = []
     hash_index: dict[int, int] = {}
-    for piece in _pieces(body):
+    for piece in wire.pieces(body):
         message = _parse(piece)
         found = message.records[:]
         payloads = [user.data for user in found]
@@ -305,44 +327,6 @@ def _holds_more(body: bytes) -> bool:
     size = message.ByteSize()
     message.DiscardUnknownFields()
     return bool(message.ByteSize() != size)
-
-
-def _pieces(body: bytes) -> Iterator[bytes]:
-    """The body, cut between fields where it seems made of very many tiny user records.
-
-    A parsed message takes ten times their bytes. Every piece is a message of its own, and their
-    tables and records, one after the other, are those of the whole.
-    """
-    if len(body) <= _PIECE_BYTES:
-        yield body
-        return
-    tags = int(np.count_nonzero(np.frombuffer(body, np.uint8) == _RECORD_TAG))
-    if tags * _DENSE_BYTES < 2 * len(body):
-        yield body
-        return
-    start = at = 0
-    while at < len(body):
-        after = _after_field(body, at)
-        if after is None or after > len(body):
-            break
-        if after - start > _PIECE_BYTES and at > start:
-            yield body[start:at]
-            start = at
-        at = after
-    yield body[start:]
-
-
-def _after_field(body: bytes, at: int) -> int | None:
-    """Where the length-delimited field that begins at `at` ends; None if it is another field."""
-    if body[at] & 0x87 != 2:
-        return None
-    size = shift = 0
-    for place in range(at + 1, min(at + 5, len(body))):
-        size |= (body[place] & 0x7F) << shift
-        if body[place] < 0x80:
-            return place + 1 + size
-        shift += 7
-    return None
 
 
 def aggregate(users: Iterable[tuple[bytes | str, bytes, int | None]]) -> bytes:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from operator import lt
-from typing import Any
+from itertools import islice
+from operator import attrgetter, lt
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from .batch import Ints, Position, Record, Rejected, UserRecords
+from .kernels import run_starts
 
-SLICE_BYTES_MAX = 1 << 20  # payload bytes a slice: larger ones fall out of the processor's caches
+SLICE_BYTES_MAX = 512 << 10  # payload bytes a slice: larger ones fall out of the processor's caches
 SLICE_RECORDS_MAX = 8192
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 1 << 62
+_DATA = attrgetter("data")
+_SHARD = attrgetter("shard_id")
 
 
 def arrival_ms(stamp: Any) -> int | None:
@@ -47,21 +51,23 @@ def as_record(given: Record | Mapping[str, Any]) -> Record:
 
 def slices(records: Iterable[Record | Mapping[str, Any]]) -> Iterator[list[Record]]:
     """Cut records into slices of one shard and a size that the processor's caches like."""
-    held: list[Record] = []
-    size = 0
-    for given in records:
-        record = as_record(given)
-        if held and (
-            size >= SLICE_BYTES_MAX
-            or len(held) >= SLICE_RECORDS_MAX
-            or record.shard_id != held[-1].shard_id
-        ):
-            yield held
-            held, size = [], 0
-        held.append(record)
-        size += len(record.data)
-    if held:
-        yield held
+    source = iter(records)
+    while given := list(islice(source, SLICE_RECORDS_MAX)):
+        some = given if _are_records(given) else list(map(as_record, given))
+        size = np.fromiter(map(len, map(_DATA, some)), np.int64, len(some))
+        cut = (np.cumsum(size) - size) // SLICE_BYTES_MAX
+        shards = list(map(_SHARD, some))
+        if shards.count(shards[0]) < len(shards):
+            numbers = {shard: number for number, shard in enumerate(dict.fromkeys(shards))}
+            shard = np.fromiter(map(numbers.__getitem__, shards), np.int64, len(some))
+            cut = cut * len(numbers) + shard
+        starts = run_starts(cut).tolist()
+        for start, end in zip(starts, [*starts[1:], len(some)], strict=True):
+            yield some[start:end]
+
+
+def _are_records(given: list[Any]) -> TypeGuard[list[Record]]:
+    return all(issubclass(kind, Record) for kind in set(map(type, given)))
 
 
 def without_repeats(

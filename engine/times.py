@@ -83,7 +83,9 @@ def _times_of_numbers(value: Floats, unit: str) -> Ints:
     elif unit == "s":
         time = _thousandfold(value)
     else:
-        time = _divided(value, float(_PER_MS[unit]))
+        # A divisor just under a power of two keeps the floats next to a tie off the quotient's tie,
+        # so that rounding twice is rounding once.
+        time = np.rint(value / _PER_MS[unit])
     times = time.astype(np.int64)
     times[~sure] = NO_TIME
     return times
@@ -103,18 +105,6 @@ def _thousandfold(value: Floats) -> Floats:
         side = product[tie] + 0.5 * np.sign(lost)
         whole[tie] = np.where(lost == 0.0, whole[tie], side)
     return whole
-
-
-def _divided(value: Floats, divisor: float) -> Floats:
-    """`value / divisor` rounded to an integer, half to even, as if the quotient were exact."""
-    whole = np.rint(value / divisor)
-    rest = value - whole * divisor  # exact: both are below 2**53 and close together
-    half = divisor / 2
-    odd = np.abs(whole) % 2 == 1
-    up = (rest > half) | ((rest == half) & odd)
-    down = (rest < -half) | ((rest == -half) & odd)
-    adjusted: Floats = whole + up - down
-    return adjusted
 
 
 def _times_of_ns(values: Sequence[Any]) -> Ints:

@@ -55,6 +55,7 @@ class Shared(MetaPathFinder):
         "drive": "drive.py",
         "generate": "generate.py",
         "memory_stream": "sim/memory_stream.py",
+        "messages": "rules/messages.py",
         "payloads": "engine/payloads.py",
         "plain_kpl": "golden/plain_kpl.py",
         "plain_oracle": "golden/plain_oracle.py",

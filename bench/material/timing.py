@@ -30,7 +30,7 @@ LIBRARIES = ("numpy", "msgspec", "protobuf", "orjson", "aws-kinesis-agg")
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, Python and libraries."""
+    """What the figures depend on: processor, cores, who else is at work, Python and libraries."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -40,6 +40,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},

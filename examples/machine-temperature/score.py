@@ -35,8 +35,8 @@ class Episode(NamedTuple):
 
     def __str__(self) -> str:
         """One line."""
-        length = "not over" if self.end is None else hours(self.end - self.start)
-        return f"{self.rule}  {stamp(self.start)}  for {length}"
+        length = "not over" if self.end is None else f"for {hours(self.end - self.start)}"
+        return f"{self.rule}  {stamp(self.start)}  {length}"
 
 
 class Failure(NamedTuple):

@@ -152,6 +152,16 @@ def test_constants_above_at_and_below_a_path() -> None:
     assert values(batch.columns["e"]) == [{"f": 4}] * 3
 
 
+def test_a_later_constant_takes_the_place_of_an_earlier_one() -> None:
+    first, second = {"x": 1}, {"g": 1}
+    schema = constant(("c", "e"), c__d=2, c=first, e=second, e__f=4)
+    batch, rejected = decoded(schema, [payload(c=5), payload(), b"{}", payload(e=6)])
+    assert values(batch.columns["c"]) == [{"x": 1}] * 3
+    assert values(batch.columns["e"]) == [{"g": 1, "f": 4}] * 3
+    assert rejected == [(2, "device_missing")]
+    assert (first, second) == ({"x": 1}, {"g": 1})
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

@@ -155,6 +155,8 @@ SCHEMAS = [
     Schema(device=("device",), time="ts", time_unit="iso8601", fields=("ts", "n.x.y"), topic="n"),
     Schema(device=("n.id",), time=None, arrival="ts", time_unit="us", fields=("value", "device")),
     Schema(device=("ts",), time="ts", time_unit="ns", arrival="n.ts", max_clock_skew=0),
+    Schema(device=("ts",), time="ts", time_unit="ms"),
+    Schema(device=("ts",), time="ts", time_unit="iso8601"),
     Schema(device=("device",), time="ts", constants={"n.x": 5, "value": "v"},
            fields=("n", "n.x", "value")),
 ]  # fmt: skip

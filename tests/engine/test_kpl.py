@@ -68,9 +68,15 @@ def test_a_record_that_its_host_has_opened_is_left_alone() -> None:
 
 
 def test_records_opened_by_a_host_beside_others() -> None:
-    given = [record(b"x", "1", sub_sequence_number=5), record(aggregate(USERS), "2")]
+    given = [
+        record(b"x", "1", sub_sequence_number=5),
+        record(aggregate(USERS), "2"),
+        record(MAGIC, "3"),
+        record(b"y", "4", sub_sequence_number=6),
+        record(b"z", "5"),
+    ]
     users, _ = deaggregate(given)
-    assert users.sub.tolist() == [5, 0, 1, 2, 3]
+    assert users.sub.tolist() == [5, 0, 1, 2, 3, 6, 0]
 
 
 def test_an_aggregate_inside_an_aggregate_is_not_opened() -> None:

@@ -8,7 +8,7 @@ from aggregates import USERS, opened, piece, record, rows, seal, user, varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgauge.engine import kpl
+from streamgauge.engine import kpl, wire
 from streamgauge.engine.kpl import MAGIC, aggregate, deaggregate
 
 
@@ -125,8 +125,9 @@ def test_an_index_out_of_range_rejects_its_user_record_alone() -> None:
     assert [row.partition_key for row in rejected] == ["outer", "k", "outer", "k", "outer", "outer"]
 
 
-def test_an_explicit_index_without_a_table_is_out_of_range() -> None:
-    users, rejected = opened(seal(piece(1, b"k") + user(0, b"x") + user(0, b"y", 0)))
+@pytest.mark.parametrize("index", [0, (1 << 64) - 1])
+def test_an_explicit_index_without_a_table_is_out_of_range(index: int) -> None:
+    users, rejected = opened(seal(piece(1, b"k") + user(0, b"x") + user(0, b"y", index)))
     assert users.data == [b"x"] and users.hash_keys is None
     assert [row.data for row in rejected] == [b"y"]
 
@@ -214,9 +215,9 @@ def test_the_memory_that_empty_user_records_take() -> None:
 def test_a_dense_body_in_pieces_is_read_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     inside = b"".join(user(n % 3, b"", None if n % 2 else 0) for n in range(30_000))
     body = inside + piece(1, b"a") + piece(1, b"b") + piece(2, b"5") + piece(9, b"?" * 200)
-    assert len(list(kpl._pieces(body))) > 2 and b"".join(kpl._pieces(body)) == body
+    assert len(list(wire.pieces(body))) > 2 and b"".join(wire.pieces(body)) == body
     pieced = opened(seal(body))
-    monkeypatch.setattr(kpl, "_PIECE_BYTES", 1 << 30)
+    monkeypatch.setattr(wire, "PIECE_BYTES", 1 << 30)
     whole = opened(seal(body))
     assert rows(pieced[0]) == rows(whole[0]) and pieced[1] == whole[1]
     assert len(pieced[0]) == 20_000 and len(pieced[1]) == 10_000
@@ -229,10 +230,18 @@ def test_a_dense_body_with_a_bad_end_is_rejected_whole(end: bytes) -> None:
     assert refused_whole(seal(piece(1, b"k") + tiny(30_000) + end)) == "bad_body"
 
 
-def test_a_dense_body_may_hold_other_fields() -> None:
-    body = piece(1, b"k") + tiny(20_000) + b"\x48\x01" + tiny(20_000)
+@pytest.mark.parametrize("other", [b"\x48\x01", piece(20, b"x" * 9), b"\x23\x08\x01\x24"])
+def test_a_dense_body_may_hold_other_fields(other: bytes) -> None:
+    body = piece(1, b"k") + tiny(20_000) + other + tiny(20_000)
     users, rejected = opened(seal(body))
     assert len(users) == 40_000 and not rejected
+
+
+def test_a_dense_body_is_not_cut_inside_a_field_that_looks_like_fields() -> None:
+    looks = piece(20, b"?" + tiny(2_944))
+    assert looks[:5] == b"\xa2\x01\x81\x8a\x01"  # read as fields, each seems to end in the next
+    users, rejected = opened(seal(piece(1, b"k") + tiny(10_000) + looks + tiny(20_000)))
+    assert len(users) == 30_000 and not rejected
 
 
 def test_more_user_records_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,16 @@ def test_float_seconds_whose_product_looks_like_a_tie() -> None:
     assert times_of(values, "s").tolist() == [exactly(value, "s") for value in values]
 
 
+@pytest.mark.parametrize(("unit", "tie"), [("us", 500), ("ns", 500_000)])
+def test_floats_next_to_a_tie(unit: str, tie: int) -> None:
+    values = []
+    for power in range(0, 53):
+        middle = float((1 << power) // (2 * tie) * 2 * tie + tie)
+        values += [middle, math.nextafter(middle, math.inf), math.nextafter(middle, 0)]
+    values += [value + 2.0 * tie for value in values]
+    assert times_of(values, unit).tolist() == [exactly(value, unit) for value in values]
+
+
 def test_random_seconds_of_now() -> None:
     random = np.random.default_rng(1)
     values = (1.7e9 + random.integers(0, 10**7, 5_000) / 1e4 + 0.0005).tolist()
@@ -190,6 +200,16 @@ def test_texts_of_every_kind_in_one_column() -> None:
     expected = [*GOOD_TEXTS.values(), *[NO_TIME] * (len(OUT_OF_RANGE) + len(NO_TEXTS))]
     assert times_of(texts, "iso8601").tolist() == expected
     assert times_of(texts[::-1], "iso8601").tolist() == expected[::-1]
+
+
+def test_a_text_between_others_of_its_length() -> None:
+    good = "2026-01-31T10:11:12Z"
+    for at in range(len(good)):
+        for mark in " /:;T-0Zz\x00\u00e9":
+            text = good[:at] + mark + good[at + 1 :]
+            time = time_of(text, "iso8601")
+            expected = NO_TIME if time is None or time < 0 else time
+            assert times_of([good, text], "iso8601").tolist()[1] == expected, text
 
 
 @settings(deadline=None, max_examples=100)

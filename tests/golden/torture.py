@@ -193,6 +193,8 @@ def numbers(s: Script) -> None:
         s.say("quiet", second * 1000, temperature=20.1 + second / 10)
         s.say("motor-huge", second * 1000, topic=MOTOR, electric={"load": load})
         s.say("motor-quiet", second * 1000, topic=MOTOR, electric={"load": 0.1})
+    for second, temperature in enumerate([2.0**90, 2.0**37, 2.0**37, 2.0**-10, 58.54]):
+        s.say("absorbed", second * 1000, temperature=temperature)  # 2**37 twice is one last place
     top = 1.7e308
     for at, load in [(0, top), (1000, top), (1000, -top), (1000, top), (2000, 2e6), (12_500, 0.5)]:
         s.say("motor-overflow", at, topic=MOTOR, electric={"load": load})
@@ -217,7 +219,7 @@ def mistyped(s: Script) -> None:
     s.say("mistyped", 1000, temperature="21.5", pressure=5)
     s.say("mistyped", 2000, topic=MOTOR, electric=7)
     s.say("mistyped", 2000, topic=MOTOR, electric={"load": "7"})
-    for topic in (None, 7, "plant/1/2/pump", "plant/pump", "$plant/1/pump", "plant//pump"):
+    for topic in (None, 7, "plant", "plant/1/2/pump", "plant/pump", "$plant/1/pump", "plant//pump"):
         s.say("topics", 3000, topic=topic, temperature=20, pressure=5)
 
 

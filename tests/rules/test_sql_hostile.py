@@ -3,12 +3,12 @@
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import Message, batch_of
 
-from streamgauge.engine.batch import Batch, Column, Devices, UserRecords
+from streamgauge.engine.batch import Column
 from streamgauge.engine.errors import ConfigError
 from streamgauge.rules.compile import Compiled, compile_rule, problems_max
 from streamgauge.rules.sql import depth_max, nodes_max, parse
@@ -141,13 +141,10 @@ def test_what_is_accepted_needs_little_of_the_stack() -> None:
 
 
 def run(rule: Compiled, values: list[Any]) -> list[int]:
-    rows = len(values)
-    none = np.zeros(0, np.int64)
-    users = UserRecords("shard", [], none, none, [], [], none, np.zeros(0, np.bool_))
-    numbers = np.arange(rows)
-    columns = {path: Column.of(values) for path in rule.reads}
-    topic = Column.of([value if type(value) is str else f"a/{value}" for value in values])
-    batch = Batch(users, Devices(), numbers, numbers, numbers, numbers, columns, topic)
+    """The verdicts over messages in which every path holds the same value."""
+    topics = [value if type(value) is str else f"a/{value}" for value in values]
+    batch = batch_of([Message({}, topic) for topic in topics], ())
+    batch.columns = {path: Column.of(values) for path in rule.reads}
     verdicts: list[int] = rule.filter(batch).tolist()
     return verdicts
 

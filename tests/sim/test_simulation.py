@@ -195,7 +195,7 @@ forget_after = "10s"
 def test_memory_does_not_grow_with_the_stream() -> None:
     """Twice the records and twice the devices, and as much room as before."""
     run = Simulation(1, TOML, {"s": []})
-    run.stream = Endless()  # type: ignore[assignment]
+    run.stream = Endless()
     run.save_seconds = 1.0
     worker = Worker(run, "s")
     sizes = []
@@ -203,7 +203,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         until(run, worker, "apply")
         worker.pushes.clear()
         if turn >= 16:
-            memory = worker.shard._pipeline._memory  # type: ignore[union-attr]
+            memory = worker.shard._pipeline._memory
             window = memory.rules["r"].window
             log = memory.log._held  # grows to a limit, then to half of that and on
             sizes.append((len(memory.devices.names), window.rings.bytes, log))

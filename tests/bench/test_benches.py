@@ -1,0 +1,170 @@
+"""The benches run, print JSON and answer as an exact computation does. No figure is asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plain_kpl import User
+from plain_oracle import Oracle
+
+BENCH = Path(__file__).parents[2] / "bench"
+TINY = ("--records", "2000", "--devices", "20", "--repeat", "1")
+LOOPS = {"naive", "orjson"}
+MACHINE = {"cpu", "cores", "load_average", "system", "python", "libraries"}
+
+
+@pytest.fixture
+def material(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the benches share, importable as they import it."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import material.exact
+    import material.telemetry
+
+    return material
+
+
+def run(bench: str, *arguments: str) -> tuple[dict[str, Any], str]:
+    done = subprocess.run(
+        [sys.executable, BENCH / f"{bench}.py", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def assert_spread(figure: dict[str, float]) -> None:
+    assert set(figure) == {"min", "median", "max"}
+    assert figure["min"] <= figure["median"] <= figure["max"]
+
+
+def test_every_bench_is_run_here() -> None:
+    assert {path.stem for path in BENCH.glob("*.py")} == {"hot_path", "imports", "pipeline"}
+
+
+@pytest.fixture(scope="module")
+def pipeline_run() -> tuple[dict[str, Any], str]:
+    """What the pipeline bench prints, on both streams."""
+    return run("pipeline", *TINY, "--seed", "7")
+
+
+def test_pipeline_bench_agrees_with_the_exact_answer(
+    pipeline_run: tuple[dict[str, Any], str],
+) -> None:
+    report, talk = pipeline_run
+    assert report["answers_agree"] is True
+    assert (report["bench"], report["seed"], report["repeat"]) == ("pipeline", 7, 1)
+    assert set(report["machine"]) == MACHINE
+    assert [(case["input"], case["stream"]) for case in report["cases"]] == [
+        ("kpl", "clean"), ("kpl", "disturbed"), ("ndjson", "clean"), ("ndjson", "disturbed")
+    ]  # fmt: skip
+    for case in report["cases"]:
+        assert case["exact"] == {"devices": 20, "alerts_differing": 0}
+        assert case["alerts"] > 0
+        loops = LOOPS | ({"orjson on streamgauge.kpl"} if case["input"] == "kpl" else set())
+        assert set(case["alerts_differing"]) == set(case["times_faster_than"]) == loops
+        assert set(case["ns_per_record"]) == {"streamgauge", *loops}
+        for figure in (*case["ns_per_record"].values(), *case["times_faster_than"].values()):
+            assert_spread(figure)
+    assert "kpl, 20 devices, disturbed" in talk
+
+
+def test_pipeline_bench_tells_growth_and_memory(pipeline_run: tuple[dict[str, Any], str]) -> None:
+    report, _ = pipeline_run
+    for growth in report["growth"]:
+        assert growth["records"] == 20_000
+        assert len(growth["ns_per_record_of_each_part"]) == 4
+        assert_spread(growth["last_to_first"])
+    (memory,) = report["memory"]
+    assert memory["retained_samples"] > 20 * 60
+    assert memory["held_bytes"] >= 40 * memory["retained_samples"]
+    assert set(report["aims_reached"].values()) <= {True, False}
+
+
+def test_hot_path_bench_agrees_with_the_exact_answer() -> None:
+    report, talk = run("hot_path", *TINY)
+    assert report["answers_agree"] is True
+    assert [part["stream"] for part in report["streams"]] == ["clean", "disturbed"]
+    for part in report["streams"]:
+        assert part["exact"]["alerts_differing"] == 0
+        assert part["exact"]["alerts"] > 0
+        stages = {"deaggregate", "decode", "filter", "window", "threshold", "alert"}
+        ours = part["ns_per_record"]["streamgauge"]
+        assert stages | {"push", "rest"} <= set(ours)
+        for figure in ours.values():
+            assert_spread(figure)
+        assert set(part["statistics"]) == {"mean", "min", "max", "sum", "count", "stddev", "last"}
+        for figures in part["statistics"].values():
+            assert figures["differing"] == 0
+            assert_spread(figures["times_faster_than_loop"])
+    assert "ns per sample of the window stage, disturbed stream" in talk
+
+
+@pytest.mark.slow
+def test_imports_bench_runs() -> None:
+    report, _ = run("imports", "--quick")
+    assert report["bench"] == "imports"
+    assert set(report["import_ms"]) >= {"package", "engine", "library"}
+
+
+def test_telemetry_is_the_same_for_the_same_seed(material: Any) -> None:
+    telemetry = material.telemetry
+    one, again = (
+        telemetry.records(telemetry.fleet_of(3, 50).rows(0, 2_000, True)) for _ in range(2)
+    )
+    assert one == again
+    assert one != telemetry.records(telemetry.fleet_of(4, 50).rows(0, 2_000, True))
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_telemetry_is_what_the_benches_say(material: Any, disturbed: bool) -> None:
+    telemetry = material.telemetry
+    rows = telemetry.fleet_of(5, 100).rows(0, 50_000, disturbed)
+    sizes = [len(payload) for payload in telemetry.payloads(rows)]
+    assert 95 <= np.mean(sizes) <= 99
+    behind, newest = 0, np.full(100, -1)
+    for device, time in zip(rows.device.tolist(), rows.time.tolist(), strict=True):
+        behind += time < newest[device]
+        newest[device] = max(newest[device], time)
+    again = len(rows.time) - len(set(zip(rows.device.tolist(), rows.time.tolist(), strict=True)))
+    assert (rows.arrival >= rows.time).all()
+    assert (np.diff(rows.arrival) >= 0).all()
+    if disturbed:
+        assert 0.04 < behind / len(rows.time) < 0.07
+        assert 0.008 < again / len(rows.time) < 0.012
+    else:
+        assert (behind, again) == (0, 0)
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_the_exact_computation_agrees_with_the_oracle(material: Any, disturbed: bool) -> None:
+    telemetry, exact = material.telemetry, material.exact
+    rows = telemetry.fleet_of(6, 12).rows(0, 6_000, disturbed)
+    users = [
+        User(shard="s", sequence=str(number + 1), sub=0, data=data, arrival=arrival, key=b"k")
+        for number, (data, arrival) in enumerate(
+            zip(telemetry.payloads(rows), rows.arrival.tolist(), strict=True)
+        )
+    ]
+    oracle = Oracle(telemetry.PIPELINE).push(users)
+    told = {(a["device"], a["time"], a["state"], a["value"]) for a in oracle.alerts}
+    assert len(told) > 10
+    assert exact.changes_of(rows, range(12)) == told
+
+
+def test_the_exact_statistics_agree_with_the_oracle(material: Any) -> None:
+    telemetry, exact = material.telemetry, material.exact
+    rows = telemetry.fleet_of(8, 3).rows(0, 600, True)
+    users = [
+        User(shard="s", sequence=str(number + 1), sub=0, data=data, arrival=None, key=b"k")
+        for number, data in enumerate(telemetry.payloads(rows))
+    ]
+    for which in ("mean", "min", "max", "sum", "count", "stddev", "last"):
+        toml = telemetry.PIPELINE.replace('statistic = "mean"', f'statistic = "{which}"')
+        oracle = Oracle(toml).push(users)
+        values = exact.values_of(rows, range(3), which)
+        assert list(values.values()) == [row["value"] for row in oracle.statistics]

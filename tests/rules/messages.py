@@ -1,0 +1,50 @@
+"""Messages as payload and topic, and the batch of columns that a decoder would make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import UNSET
+
+from streamgauge.engine.batch import Batch, Column, Devices, UserRecords, Verdict
+from streamgauge.rules.filter import verdict_of
+from streamgauge.rules.interpret import Dialect, evaluate
+from streamgauge.rules.sql import parse
+
+
+@dataclass
+class Message:
+    """A payload and its topic, as the exact evaluator sees it."""
+
+    payload: Any
+    topic: str | None = None
+
+    def value(self, path: str) -> Any:
+        found = self.payload
+        for name in path.split("."):
+            found = found.get(name, UNSET) if isinstance(found, dict) else UNSET
+        return found
+
+
+def batch_of(messages: Sequence[Message], reads: Sequence[str], topics: bool = True) -> Batch:
+    """A batch of these messages with one column for each path."""
+    users = UserRecords("shard", [], *[np.zeros(0, np.int64)] * 2, [], [],
+                        np.zeros(0, np.int64), np.zeros(0, np.bool_))  # fmt: skip
+    values = {path: [message.value(path) for message in messages] for path in reads}
+    topic = [UNSET if message.topic is None else message.topic for message in messages]
+    numbers = np.arange(len(messages))
+    return Batch(
+        users, Devices(), numbers, numbers, numbers, numbers,
+        {path: Column.of(found) for path, found in values.items()},
+        Column.of(topic) if topics else None,
+    )  # fmt: skip
+
+
+def exact_verdicts(sql: str, messages: Sequence[Message], dialect: Dialect) -> list[Verdict]:
+    """What WHERE says by the exact evaluator alone, of the tree as it was parsed."""
+    where = parse(sql).query.where
+    assert where is not None
+    return [verdict_of(evaluate(where, message, dialect)) for message in messages]
