@@ -52,7 +52,7 @@ def command(
     summary go to stderr. Ctrl-C and SIGTERM deliver and save what was read, then end with status
     130 and 0.
 
-    Example: AWS_REGION=eu-west-1 streamgauge run thermostats.toml --alerts alerts.ndjson
+    Example: AWS_DEFAULT_REGION=eu-west-1 streamgauge run thermostats.toml --alerts alerts.ndjson
     """
     # Imported here, so that help and usage errors come at once.
     from ..consumers.backtest import Totals

@@ -58,7 +58,7 @@ HINTS = {  # what mends an error after which nobody can go on
     "ExpiredTokenException": "renew the credentials",
     "InvalidArgumentException": "where the stream was made anew, remove its old state objects",
     "NoCredentialsError": "give credentials in one of the ways that boto3 knows",
-    "NoRegionError": "set AWS_REGION",
+    "NoRegionError": "set AWS_DEFAULT_REGION",
     "ResourceNotFoundException": "check source.stream, the region and the account",
     "UnrecognizedClientException": "check the credentials",
 }

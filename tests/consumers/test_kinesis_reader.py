@@ -34,11 +34,15 @@ def client() -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    return kinesis_client()
+
+
 @pytest.fixture
-def stubbed() -> Iterator[tuple[KinesisReader, Stubber]]:
-    made = kinesis_client()
-    with Stubber(made) as stubber:
-        yield KinesisReader(made, "s"), stubber
+def stubbed(plain: Any) -> Iterator[tuple[KinesisReader, Stubber]]:
+    with Stubber(plain) as stubber:
+        yield KinesisReader(plain, "s"), stubber
 
 
 def put(client: Any, count: int) -> None:
@@ -194,7 +198,7 @@ def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StreamgaugeError, match="give credentials"):
         KinesisReader(kinesis_client(), "s").shards()
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(StreamgaugeError, match="AWS_REGION"):
+    with pytest.raises(StreamgaugeError, match="AWS_DEFAULT_REGION"):
         kinesis_client()
 
 

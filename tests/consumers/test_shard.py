@@ -232,9 +232,7 @@ def test_an_expired_iterator_goes_on_after_the_last_position() -> None:
     table.stream.read = lambda *_: None
     table.steps(2)
     table.stream.read = read
-    table.stream.iterator = (
-        lambda *given: asked.append(given[1:]) or iterator(*given)
-    )
+    table.stream.iterator = lambda *given: asked.append(given[1:]) or iterator(*given)
     table.until(lambda: table.shard.at_tip)
     ((position, inclusive),) = asked
     assert (position.sequence_number, inclusive) == ("10", False)
