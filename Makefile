@@ -18,6 +18,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_REGION
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
+# No test depends on another, nor on their order.
+parallel := -n auto --maxprocesses 4
+
 # The stamp names the folder it was made in. A moved or copied checkout gets its .venv anew, for the
 # editable install in it points at the old place.
 ready := .venv/ready
@@ -34,12 +37,13 @@ demo: $(ready) ## real telemetry through an in-process stream; its alerts compar
 
 test: $(ready) ## every test, with coverage, then `make packaging`
 	@.venv/bin/coverage erase
-	@.venv/bin/coverage run -m pytest -q
+	@.venv/bin/coverage run -m pytest -q $(parallel)
+	@.venv/bin/coverage combine -q
 	@.venv/bin/coverage report --skip-covered
 	@$(MAKE) --no-print-directory packaging
 
 quick: $(ready) ## the tests that take under a minute together
-	@.venv/bin/python -m pytest -q -m 'not slow'
+	@.venv/bin/pytest -q $(parallel) -m 'not slow'
 
 check: $(ready) ## ruff, ruff format, mypy (strict) and the import contracts, in this order
 	@.venv/bin/ruff check .

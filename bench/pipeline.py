@@ -65,7 +65,7 @@ def push_all(records: list[dict[str, Any]]) -> list[Alert]:
 def back_test(path: str) -> list[Alert]:
     """The alerts of an NDJSON file, through the back-test host."""
     gauge, alerts, source = pipeline(), [], Input(path)
-    for outcome in backtest.run(gauge, backtest.read(source, "ndjson")):
+    for outcome in backtest.run(gauge, backtest.batches(source, "ndjson")):
         alerts += outcome.alerts
     source.close()
     return alerts

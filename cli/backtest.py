@@ -152,14 +152,14 @@ def _run(
     interrupt: Interrupt,
 ) -> bool:
     """Drive the run to its end, to an error or to Ctrl-C; whether the whole input was read."""
-    from ..consumers.backtest import read, run
+    from ..consumers.backtest import batches, run
     from .progress import ProgressBar
 
     whole = False
     quiet = results.stdout is not None and sys.stdout.isatty()  # no bar in the midst of alerts
     try:
         with ProgressBar(source.total, shown=not quiet) as bar:
-            for outcome in run(pipeline, read(source, form)):
+            for outcome in run(pipeline, batches(source, form)):
                 results.write(outcome)
                 totals.add(outcome)
                 bar.advance(source.bytes_read, totals.counts.records)

@@ -16,7 +16,7 @@ from itertools import chain, count, repeat
 import msgspec
 import numpy as np
 
-from ..engine.batch import Record
+from ..engine.batch import NO_TIME, Record, UserRecords
 from ..engine.counts import Counts
 from ..engine.errors import InputError
 from ..engine.pipeline import Outcome, Pipeline
@@ -95,6 +95,27 @@ def read_ndjson(source: Input) -> Iterator[Record]:
     )  # fmt: skip
 
 
+def batches(source: Input, form: str) -> Iterator[Record | UserRecords]:
+    """As `read`, but lines that are user records each come in batches, which is quicker."""
+    if form != "ndjson":
+        yield from read(source, form)
+        return
+    for block in source.blocks():
+        for start in range(0, len(block), BATCH_RECORDS_MAX):
+            lines = block[start : start + BATCH_RECORDS_MAX]
+            first, rows = source.line + start + 1, len(lines)
+            yield UserRecords(
+                shard_id=SHARD,
+                sequences=list(map(str, range(first, first + rows))),
+                record=np.arange(rows),
+                sub=np.zeros(rows, np.int64),
+                data=lines,
+                keys=[b""] * rows,
+                arrival=np.full(rows, NO_TIME),
+                aggregated=np.zeros(rows, np.bool_),
+            )
+
+
 def read_kinesis(source: Input) -> Iterator[Record]:
     """GetRecords records, one a line; positions may go back only to ones that were read.
 
@@ -145,7 +166,7 @@ class _Numbers:
 
 def run(
     pipeline: Pipeline,
-    records: Iterable[Record],
+    records: Iterable[Record | UserRecords],
     *,
     batch_records: int = BATCH_RECORDS_MAX,
     batch_bytes: int = BATCH_BYTES_MAX,
@@ -157,16 +178,25 @@ def run(
     """
     for batch in _batches(records, batch_records, batch_bytes):
         outcome = pipeline.push(batch)
-        if outcome.rejected:
+        if outcome.rejected and not isinstance(batch, UserRecords):
             _restore_lines(outcome, batch)
         yield outcome
 
 
-def _batches(records: Iterable[Record], records_max: int, bytes_max: int) -> Iterator[list[Record]]:
-    """Cut records into lists of at most `records_max`, which end where `bytes_max` is reached."""
+def _batches(
+    records: Iterable[Record | UserRecords], records_max: int, bytes_max: int
+) -> Iterator[list[Record] | UserRecords]:
+    """Cut records into lists of at most `records_max`, which end where `bytes_max` is reached.
+
+    What comes in batches already stays as it is.
+    """
     batch: list[Record] = []
     size = 0
     for record in records:
+        if isinstance(record, UserRecords):
+            assert not batch, "records in batches and single ones do not mix"
+            yield record
+            continue
         batch.append(record)
         size += len(record.data)
         if len(batch) >= records_max or size >= bytes_max:

@@ -28,6 +28,7 @@ from .records import last_position, slices, without_repeats
 from .threshold import Thresholds
 from .window import Window
 
+Given = Iterable[Record | Mapping[str, Any]] | UserRecords
 FULL: Literal["full"] = "full"
 DELTA: Literal["delta"] = "delta"
 
@@ -119,11 +120,12 @@ class Pipeline:
         """The last applied position of each shard."""
         return dict(self._memory.positions)
 
-    def push(self, records: Iterable[Record | Mapping[str, Any]]) -> Outcome:
+    def push(self, records: Given) -> Outcome:
         """Take records in the order of their shard and apply every rule to them.
 
         Args:
-            records: `Record`s, or dicts as GetRecords gives them with `ShardId` added.
+            records: `Record`s, or dicts as GetRecords gives them with `ShardId` added; or user
+                records of one shard that a host has opened itself.
 
         Raises:
             UnavailableError: a limit is not known because the thresholds' store is down. Nothing
@@ -172,10 +174,15 @@ class Pipeline:
             bodies.append(body)
         return self._memory.restore(bodies)
 
-    def _read(self, records: Iterable[Record | Mapping[str, Any]]) -> Iterator[_Read]:
+    def _read(self, records: Given) -> Iterator[_Read]:
         positions = dict(self._memory.positions)
-        for some in slices(records):
-            users, lost = deaggregate(some)
+        nothing: list[Rejected] = []
+        opened: Iterable[tuple[UserRecords, list[Rejected]]] = (
+            ((records, nothing),)
+            if isinstance(records, UserRecords)
+            else map(deaggregate, slices(records))
+        )
+        for users, lost in opened:
             last = positions.get(users.shard_id)
             users, lost, repeated = without_repeats(users, lost, last)
             at = last_position(users, lost, last)

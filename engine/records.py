@@ -103,7 +103,9 @@ def last_position(
     if not users.sequences:
         return last
     # A record without any user record (an empty aggregate) moves the position on, too.
-    ends.append(Position(users.shard_id, max(users.sequences, key=int), 0))
+    names = users.sequences
+    newest = names[-1] if _growing(names) else max(names, key=int)
+    ends.append(Position(users.shard_id, newest, 0))
     best = max(ends, key=lambda at: at.order)
     return best if last is None or best.order > last.order else last
 

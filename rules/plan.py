@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..engine import pipeline as engine
-from ..engine.batch import Alert, Record
+from ..engine.batch import Alert
 from ..engine.decode import Decoder, Schema
 from ..engine.errors import ConfigError, Problem
 from ..engine.judge import Rule
@@ -116,7 +116,7 @@ class Pipeline(engine.Pipeline):
         self._sinks = tuple(sinks)
         return self
 
-    def push(self, records: Iterable[Record | Mapping[str, Any]]) -> engine.Outcome:
+    def push(self, records: engine.Given) -> engine.Outcome:
         """Take records in the order of their shard; deliver the alerts; give the outcome.
 
         Raises:

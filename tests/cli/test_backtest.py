@@ -340,5 +340,5 @@ def test_ctrl_c_keeps_what_there_is_and_says_so(call: Callable[..., Ran]) -> Non
     assert status == 130
     assert changes("".join(alerts)) == EXPECTED
     assert "stats.partial" in err and "Traceback" not in err
-    assert "interrupted: this is the answer for the first 8,192 records" in err
+    assert re.search(r"interrupted: this is the answer for the first [0-9,]+ records", err)
     assert Path("stats.partial").read_bytes().endswith(b"\n")

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge import Pipeline, Record
-from streamgauge.consumers import inputs
+from streamgauge.consumers import backtest, inputs
 from streamgauge.consumers.backtest import (
     Totals,
+    batches,
     guess_format,
     read,
     read_csv,
@@ -27,6 +28,7 @@ from streamgauge.consumers.backtest import (
 )
 from streamgauge.consumers.csv_rows import Row
 from streamgauge.consumers.inputs import Input
+from streamgauge.engine.batch import NO_TIME
 from streamgauge.engine.counts import Counts
 from streamgauge.engine.errors import InputError
 from streamgauge.engine.kpl import MAGIC
@@ -164,6 +166,23 @@ def test_line_numbers_go_on_from_block_to_block(
         ("1", b"a"), ("2", b"b"), ("3", b"ccc"), ("4", b""), ("5", b"d"),
     ]  # fmt: skip
     source.close()
+
+
+def test_lines_in_batches_are_the_same_user_records(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(backtest, "BATCH_RECORDS_MAX", 3)
+    text = b'{"a":1}\r\n\n\xff\n \n' + MAGIC + b'\nx\n{"a":2}'
+    singly = list(read_ndjson(write(text)))
+    opened = list(batches(write(text), "ndjson"))
+    assert len(opened) > 2
+    assert [(u.sequences[r], d) for u in opened for r, d in zip(u.record, u.data, strict=True)] == [
+        (record.sequence_number, record.data) for record in singly
+    ]
+    for users in opened:
+        assert not users.sub.any() and not users.aggregated.any()
+        assert (users.arrival == NO_TIME).all() and set(users.keys) == {b""}
 
 
 # --- csv
