@@ -176,7 +176,7 @@ def episodes(alerts: Sequence[Alert]) -> list[tuple[Alert, int | None]]:
         if alert.state == "firing":
             firing[key] = len(found)
             found.append((alert, None))
-        else:
+        elif key in firing:
             at = firing.pop(key)
             found[at] = (found[at][0], alert.time)
     return found

@@ -81,11 +81,10 @@ def command(
             consumer.run(stop)
         finally:
             sink.close()
-            sound = _report(totals, consumer, f"stream {stream}", time.monotonic() - started)
+            good = _report(totals, consumer, f"stream {stream}", time.monotonic() - started)
     if stop.signal == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
-    if consumer.unsaved or consumer.unread or not sound:
-        raise typer.Exit(FOUND_PROBLEMS)
+    raise typer.Exit(0 if good else FOUND_PROBLEMS)
 
 
 def log(event: str, **fields: object) -> None:
@@ -160,7 +159,7 @@ def _notes(spec: Spec, thresholds: Path | None) -> Iterator[str]:
 
 
 def _report(totals: Totals, consumer: LocalConsumer, origin: str, seconds: float) -> bool:
-    """Say what became of the records, and what is left over; whether the accounting is sound."""
+    """Say what became of the records; whether they add up and nothing is left over."""
     from .summary import accounting_faults, summary, warnings
 
     _say(summary(totals, origin, seconds, whole=False), end="")
@@ -173,7 +172,7 @@ def _report(totals: Totals, consumer: LocalConsumer, origin: str, seconds: float
         _say(f"not saved, to be read again by the next run: {', '.join(consumer.unsaved)}")
     if consumer.unread:
         _say(f"not read, their parents have not ended: {', '.join(consumer.unread)}")
-    return not faults
+    return not (faults or consumer.unsaved or consumer.unread)
 
 
 def _say(text: str, end: str = "\n") -> None:

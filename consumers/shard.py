@@ -64,7 +64,8 @@ class Host:
     """What all shards of one process share; tests and simulation hand in their own.
 
     plan: makes an empty pipeline, as often as it is called. save_seconds: how often a state object
-    is due. observe: is told each outcome, once it is applied. now: seconds that never go back, for
+    is due. observe: is told each outcome, once it is applied; of records that are read again, as
+    after another owner's state was taken over, again. now: seconds that never go back, for
     pauses and for when a state object is due, never for an answer. random: 0 to 1.
     """
 

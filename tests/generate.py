@@ -35,7 +35,12 @@ EDGES += [str(2**53 + 1), str(2**63), str(-(2**64) - 1), "1" + "0" * 30, "9" * 4
 MISTYPED = ['"58.54"', '"hot"', '"1e2"', '""', "null", "true", "[]", "[1]", "{}", '{"value":1}']
 UNFIT = ["1e999", "-1e999", "9" * 400]
 EXTRAS = ["", ',"unread":1e999', r',"unread":"\ud83d\ude00"', ',"value2":7', ',"unread":{"a":[]}']
-EXTRAS += [',"unread":' + "9" * 500, r',"unr\u0065ad":"\\ud800"', ',"Value":3']
+EXTRAS += [
+    ',"unread":' + "9" * 500,
+    r',"unr\u0065ad":"\\ud800"',
+    ',"value":1e999,"value":58.54',
+    ',"Value":3',
+]
 
 
 def damage(good: bytes) -> list[bytes]:
@@ -323,8 +328,9 @@ def seeded(
     rng = random.Random(seed)
     steps, waits = range(len(plan.steps)), range(len(plan.waits))
     told = []
-    for _ in range(count):
-        device, value = rng.randrange(devices), f"{rng.randrange(500, 1300) / 10:.1f}"
+    for number in range(count):
+        device = number if number < devices else rng.randrange(devices)
+        value = f"{rng.randrange(500, 1300) / 10:.1f}"
         event = Event(device, rng.choice([2, 3, 3, 4]), value, rng.choice([0, 3]))
         if rng.random() < odd:
             token = rng.choice([*TIES, *EDGES, *MISTYPED, *UNFIT])

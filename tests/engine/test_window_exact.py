@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("case")
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(case=generate.cases())
 def test_generated_stream(folder: Path, case: Case) -> None:
     drive.check_case(folder, case)
@@ -57,12 +57,12 @@ def plan(window: int, lateness: int, **more: Any) -> Plan:
 
 
 LONG = [
-    (1, 1, 1500, plan(60_000, 10_000)),
-    (2, 3, 1500, plan(10_000, 0)),
+    (1, 1, 1000, plan(60_000, 10_000)),
+    (2, 3, 1000, plan(10_000, 0)),
     (3, 40, 2000, plan(60_000, 60_000, arrivals=True, skew=300_000, forget_more=1000)),
-    (4, 40, 2000, plan(7000, 3000, keep=True)),
-    (5, 7, 1500, plan(1, 1, arrivals=True, skew=1000)),
-    (6, 2, 1500, plan(300_000, 1000, arrivals=True, skew=0)),
+    (4, 40, 1500, plan(7000, 3000, keep=True)),
+    (5, 7, 1000, plan(1, 1, arrivals=True, skew=1000)),
+    (6, 2, 1000, plan(300_000, 1000, arrivals=True, skew=0)),
 ]
 
 
@@ -83,9 +83,9 @@ def test_long_stream_of_any_seed(folder: Path, seed: int) -> None:
 def test_ten_thousand_devices(folder: Path) -> None:
     rules = every_statistic(10_000)[:1] + every_statistic(3000)[5:6]
     many = Plan(scale=1000, windows=(10_000,), lateness=2000, rules=rules)
-    case = generate.seeded(7, 10_000, 25_000, many, odd=0.05)
+    case = generate.seeded(7, 10_000, 16_000, many, odd=0.05)
     answer = drive.check_case(folder, case)
-    assert len({row["device"] for row in answer.statistics}) > 8000
+    assert len({row["device"] for row in answer.statistics}) > 9800
 
 
 def reversed_bursts() -> Iterator[Reading]:
@@ -238,7 +238,7 @@ def test_other_windows(folder: Path, script: Any, window: int, lateness: int) ->
 def test_kept_duplicates(folder: Path) -> None:
     """With `keep` a repeat counts like any other sample, however it was cut."""
     toml = plan(1000, 500, keep=True).toml()
-    for batch in (1, 7, 1000):
+    for batch in (3, 1000):
         answer = drive.check_case(folder, generate.scripted(one_time(), batch, toml))
         assert answer.counts["duplicates"] == 0
 

@@ -166,7 +166,7 @@ def clocks(s: Script) -> None:
 
 def disorder(s: Script) -> None:
     """Out of order within lateness, a little beyond it, and one millisecond too late."""
-    shuffled = sorted(range(60), key=lambda n: (n + n * 7919 % 10, n))
+    shuffled = sorted(range(60), key=lambda n: n + n * 7 % 10)
     for number, second in enumerate(shuffled):
         value = 80 + second * 37 % 23
         s.say("disorder", second * 1000, temperature=value, heard=number * 1000 + 12_000)
@@ -195,6 +195,8 @@ def numbers(s: Script) -> None:
         s.say("motor-quiet", second * 1000, topic=MOTOR, electric={"load": 0.1})
     for second, temperature in enumerate([2.0**90, 2.0**37, 2.0**37, 2.0**-10, 58.54]):
         s.say("absorbed", second * 1000, temperature=temperature)  # 2**37 twice is one last place
+    for second, temperature in enumerate([2.0, 2.0**-52, 2.0**-75, 0.0]):
+        s.say("last-bit", second * 1000, temperature=temperature)  # a hair above half way
     top = 1.7e308
     for at, load in [(0, top), (1000, top), (1000, -top), (1000, top), (2000, 2e6), (12_500, 0.5)]:
         s.say("motor-overflow", at, topic=MOTOR, electric={"load": load})
@@ -205,6 +207,8 @@ def wobble(s: Script) -> None:
     told = [58.54] * 4 + [80.0, 30.25, 58.54, 1e300, 1.0, 1e-300, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 7]
     for second, speed in enumerate(told):
         s.say("fan", second * 1000, topic=FAN, speed=speed)
+    for second, speed in enumerate([1 + 2**-40, 1 - 2**-40, -(2**-53), -(2**-53)]):
+        s.say("fan-last-bit", second * 1000, topic=FAN, speed=speed)  # a hair above half way
     for speed in ("7", None, True, [7], {"of": 7}):
         s.say("fan-mistyped", 1000, topic=FAN, speed=speed)
     s.say("fan-mistyped", 1000, topic=FAN)
@@ -247,7 +251,8 @@ def payloads(s: Script) -> None:
             'temperature":21,"unread":1e999', 'temperature":01', 'temperature":+1',
             'temperature":1.', 'temperature":21,"unread":"\\ud800"', 'temperature":22,"unread":"'
             '\\ud83d\\ude00"', 'temperature":23,"unread":"\\\\ud800"', 'temperature":24,}',
-            'temperature":25,"temperature":26', 'temperature":27,"unread":"\t"',
+            'temperature":25,"temperature":26', 'temperature":1e999,"temperature":26.5',
+            'temperature":27,"unread":"\t"',
             'temperature":28,"deep":' + "[" * 127 + "]" * 127,
             'temperature":29,"deep":' + "[" * 128 + "]" * 128,
             'temperature":30,"unread":' + "9" * 5000, 'temperature":' + "9" * 400,

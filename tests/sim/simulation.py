@@ -292,7 +292,7 @@ def generated(seed: int) -> Simulation:
         {"device": "7", "rule": "rule1", "value": 60.0, "clear_margin": 1.0},
     ]  # fmt: skip
     drawn = (
-        generate.seeded(seed + 1_000_000 * turn, devices=4, count=50, plan=plan, odd=0.3, shards=2)
+        generate.seeded(seed + 1_000_000 * turn, devices=4, count=40, plan=plan, odd=0.3, shards=2)
         for turn in itertools.count()
     )
     case = next(case for case in drawn if has_ids_of_its_own(case, items))
