@@ -238,6 +238,13 @@ def notes(spec: Spec) -> Iterator[str]:
         yield "no record.time: a reading's time is its arrival in Kinesis; plain files have none"
     if spec.source.stream is None:
         yield "no source.stream: the file can be back-tested and embedded, but not run"
+    from ..consumers.local import unsupported
+
+    for problem in unsupported(spec):
+        if problem.where != "source.stream":
+            yield f"not there yet: {problem.where}: {problem.message}; `run` refuses it"
+    if spec.thresholds.table:
+        yield "not there yet: thresholds.table: limits are read from --thresholds FILE only"
 
 
 def _statistic(spec: Spec, rule: RuleSpec) -> str:

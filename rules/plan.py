@@ -37,7 +37,9 @@ class Pipeline(engine.Pipeline):
     spec: specs.Spec
     warnings: tuple[Problem, ...] = ()
     _sinks: tuple[Sink[Alert], ...] = ()
-    _held: engine.Outcome | None = None
+    _held: engine.Outcome | None = None  # applied, but not handed back yet
+    _owed: Sequence[Alert] = ()  # its alerts that the sinks have not acknowledged
+    _told = 0  # how many of its alerts they have
 
     @classmethod
     def load(
@@ -88,6 +90,7 @@ class Pipeline(engine.Pipeline):
         origin: str = "pipeline",
     ) -> Pipeline:
         """Compile the rules of a spec and lay out the engine for them; see `load`."""
+        _refuse_unsupported(spec, origin)
         compiled = compile_rules(spec, origin)
         schema = Schema(
             device=spec.record.device,
@@ -123,23 +126,23 @@ class Pipeline(engine.Pipeline):
             UnavailableError: a sink is down, or a limit is unknown because its store is. Push the
                 same records again.
         """
-        held, self._held = self._held, None
-        if held is not None:
-            self._deliver(held, held.alerts)
+        self._deliver()
         outcome = super().push(records)
-        if held is not None:
-            outcome = held.followed_by(outcome)
-        self._deliver(outcome, outcome.alerts[len(held.alerts) if held else 0 :])
+        if self._held is not None:
+            outcome = self._held.followed_by(outcome)
+        self._held = outcome
+        self._owed = outcome.alerts[self._told :]
+        self._deliver()
+        self._held, self._told = None, 0
         return outcome
 
-    def _deliver(self, outcome: engine.Outcome, alerts: Sequence[Alert]) -> None:
-        """Give alerts to every sink; keep the outcome for the next push where one is down."""
-        if not alerts:
-            return
-        self._held = outcome
-        for sink in self._sinks:
-            sink.deliver(alerts)
-        self._held = None
+    def _deliver(self) -> None:
+        """Give the alerts that are owed to every sink; what a sink refuses stays owed."""
+        if self._owed:
+            for sink in self._sinks:
+                sink.deliver(self._owed)
+        self._told += len(self._owed)
+        self._owed = []
 
 
 def compile_rules(spec: specs.Spec, origin: str = "pipeline") -> list[Compiled]:
@@ -175,6 +178,19 @@ def fingerprint(spec: specs.Spec, rule: specs.RuleSpec) -> str:
         [spec.delivery.allowed_lateness, spec.delivery.duplicates],
     )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _refuse_unsupported(spec: specs.Spec, origin: str) -> None:
+    """Settings that would change the answer are refused while they are not there, never ignored."""
+    problems = []
+    if spec.delivery.mode != "ordered":
+        where = f"{origin}: delivery.mode"
+        problems.append(Problem(where, 'only "ordered" is supported yet', 'mode = "ordered"'))
+    if spec.source.out_of_range != "evaluate":
+        where = f"{origin}: source.out_of_range"
+        problems.append(Problem(where, 'only "evaluate" is supported yet'))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _rule(spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled) -> Rule:
