@@ -78,7 +78,16 @@ def command(
     constants = _constants(fields or [])
     from ..rules.plan import Pipeline  # here, so that help and usage errors come at once
 
+    for option, path in (("--arrival", arrival), *(("--set", field) for field in constants)):
+        if path is not None and not all(path.split(".")):
+            raise typer.BadParameter(f"expected a path, found {path!a}", param_hint=option)
     loaded = Pipeline.load(pipeline, thresholds=thresholds, constants=constants, arrival=arrival)
+    for problem in loaded.warnings:
+        _say(str(problem))
+    if thresholds is None and loaded.spec.thresholds.table is not None:
+        _say(
+            "note: the table of limits is not read here: every device has its rule's own threshold"
+        )
     raise typer.Exit(_backtest(loaded, source, form, outputs))
 
 
@@ -100,7 +109,7 @@ def _constants(settings: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"expected FIELD=VALUE, found {setting!a}", param_hint="--set")
         try:
             constants[field] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             constants[field] = text
         except UnicodeError:
             raise typer.BadParameter(f"no UTF-8: {setting!a}", param_hint="--set") from None

@@ -72,7 +72,7 @@ def host(
     """What the shards of one process share, for a pipeline file that `unsupported` lets pass."""
     return Host(
         pipeline=spec.pipeline.name,
-        plan=functools.partial(Pipeline.plan, spec, thresholds),
+        plan=functools.partial(Pipeline.plan, spec, thresholds, one_shard=True),
         reader=stream,
         alerts=alerts,
         errors=ErrorDirectory(spec.errors.location, spec.pipeline.name),

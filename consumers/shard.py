@@ -252,6 +252,8 @@ class Shard:
                     "state_unreadable", shard=shard_id, generation=generation, cause=str(error)
                 )
                 continue
+            if pipeline.removed:
+                host.log("rules_removed", shard=shard_id, devices_firing=pipeline.removed)
             if changed:
                 host.log("rules_start_empty", shard=shard_id, rules=changed)
             return pipeline, generation

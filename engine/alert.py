@@ -84,7 +84,8 @@ class AlertStates:
         value, limit = value * self.sign, limit * self.sign
         beyond = (value > limit) & (samples >= self.min_samples)
         firing = self.firing[device]
-        clear = value <= limit - margin
+        with np.errstate(over="ignore"):  # beyond float64: nothing is clear, or everything
+            clear = value <= limit - margin
         may = np.where(firing, clear, beyond)
         may |= (self.pending[device] != NO_TIME) & ~beyond
         if not may.any():

@@ -163,6 +163,7 @@ class Decoder:
             time = times_of(values[schema.time], schema.time_unit)
         known = arrival != NO_TIME
         doubt = (time < 0) | (time > LAST_TIME)
+        doubt |= known & ((arrival < 0) | (arrival > LAST_TIME))
         doubt |= known & (time - arrival > schema.max_clock_skew)
         if schema.arrival is not None:
             doubt |= ~known
@@ -215,6 +216,8 @@ class Decoder:
                 raise Unreadable("time_missing", "time: no path is declared, no arrival time known")
             if not 0 <= time <= LAST_TIME:
                 raise Unreadable("time_range", "arrival time: outside the years 1970..9999")
+        if arrival != NO_TIME and not 0 <= arrival <= LAST_TIME:
+            raise Unreadable("arrival_range", "arrival time: outside the years 1970..9999")
         if arrival != NO_TIME and time - arrival > schema.max_clock_skew:
             ahead = f"{schema.time}: {time - arrival} ms ahead of the arrival time"
             raise Unreadable("clock_skew", f"{ahead}, at most {schema.max_clock_skew} are allowed")

@@ -72,7 +72,9 @@ class Judge:
         first = memory.log.add(users.shard_id, users.sequences)
         self._serial = ((first + users.record[batch.row]) << SUB_BITS) | users.sub[batch.row]
         rows = len(batch)
-        self._rounds = memory.meet(batch.device, batch.arrival, self._serial) if rows else None
+        self._rounds: Ints | None = None
+        if rows:
+            self._rounds = memory.meet(batch.device, batch.arrival, self._serial)
         self._decided = np.where(
             batch.arrival == NO_TIME, batch.time, np.minimum(batch.time, batch.arrival)
         )
@@ -191,11 +193,10 @@ class Judge:
         late = rows[slid.verdict == LATE]
         self._late[late] = True
         window = self._memory.rules[rule.name].window
-        newest = window.newest[self._batch.device[late]]
         messages = [
-            f"event time {time} is {now - time} ms older than the device's newest sample,"
-            f" more than the {window.keep} ms of window and allowed lateness"
-            for time, now in zip(self._batch.time[late].tolist(), newest.tolist(), strict=True)
+            f"event time {time} is older than the device's newest sample by more than the"
+            f" {window.keep} ms of window and allowed lateness"
+            for time in self._batch.time[late].tolist()
         ]
         self._refuse(index, late, rule.name, "late", messages)
         counts.late += len(late)

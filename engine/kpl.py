@@ -40,7 +40,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from . import wire
-from .batch import NO_TIME, Ints, Position, Record, Rejected, UserRecords, key_text
+from .batch import LAST_TIME, NO_TIME, Ints, Position, Record, Rejected, UserRecords, key_text
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16
@@ -200,6 +200,13 @@ def _reject(record: Record, error: _Refused) -> Rejected:
     )
 
 
+def _within_int64(arrival: int | None) -> int:
+    """An arrival time; one that is absurd is no less out of range for being cut."""
+    if arrival is None:
+        return NO_TIME
+    return arrival if -1 <= arrival <= LAST_TIME else (-1 if arrival < 0 else LAST_TIME + 1)
+
+
 def _user_records(
     records: Sequence[Record], marked: Sequence[bool], rows: _Rows, counts: Ints
 ) -> UserRecords:
@@ -211,7 +218,7 @@ def _user_records(
     if any(opened):
         numbers = np.flatnonzero(opened)
         sub[first[numbers]] = np.array(opened, np.int64)[numbers]
-    arrival = [NO_TIME if record.arrival is None else record.arrival for record in records]
+    arrival = [_within_int64(record.arrival) for record in records]
     hash_keys: list[str | None] | None = None
     if rows.hashes:
         hash_keys = [None] * len(rows.data)

@@ -66,9 +66,18 @@ class RuleMemory:
 class Memory:
     """The state of one shard (or of one back-test): devices, rules, positions."""
 
-    def __init__(self, rules: Mapping[str, RuleMemory], forget_after: int) -> None:
-        """Start empty; `forget_after` is int ms."""
+    def __init__(
+        self, rules: Mapping[str, RuleMemory], forget_after: int, one_clock: bool = True
+    ) -> None:
+        """Start empty.
+
+        Args:
+            rules: by name. forget_after: int ms. one_clock: arrival times are those that Kinesis
+                gives the records of one shard, and no other shard's records will come.
+        """
         self.rules = dict(rules)
+        self.one_clock = one_clock
+        self.removed: dict[str, int] = {}  # restored rules that are no more: devices that fire
         self.forget_after = forget_after
         self.devices = Devices()
         self.seen = np.zeros(0, np.int64)  # arrival of the last decoded record, ms
@@ -106,6 +115,7 @@ class Memory:
             self.devices.fresh.clear()
         self._touched[device] = True
         known = arrival[arrival != NO_TIME]
+        self.one_clock &= len(known) == len(arrival)
         rounds = None
         if known.size:
             before = self.seen[device]
@@ -141,9 +151,13 @@ class Memory:
     def sweep(self) -> Ints:
         """Free devices silent so long that their next record cannot find anything; their numbers.
 
-        Twice `forget_after` of shard time: arrival times of a shard may go back a little, never by
-        as much as `forget_after`. A device that fires is kept, with an empty window.
+        Twice `forget_after` of shard time: the arrival times that Kinesis gives the records of one
+        shard may go back a little, never by as much as `forget_after`. Nothing is freed where they
+        come from elsewhere, are missing, or are those of several shards: then no one clock tells
+        what comes next. A device that fires is kept, with an empty window.
         """
+        if not self.one_clock:
+            return np.zeros(0, np.int64)
         every = max(1, self.forget_after // FORGET_ROUNDS)
         if self.shard_time - self._sweep < every:
             return np.zeros(0, np.int64)
@@ -155,6 +169,7 @@ class Memory:
             return np.zeros(0, np.int64)
         device = np.flatnonzero(silent)
         self.forget(device)
+        self.devices.names = list(self.devices.names)  # outcomes handed out keep their names
         fires = np.zeros(known, np.bool_)
         for rule in self.rules.values():
             rule.alerts.reserve(known)
@@ -176,10 +191,12 @@ class Memory:
 
     def save(self, full: bool) -> dict[str, Any]:
         """The body of the next state object; what it holds counts as saved from now on."""
+        self.reserve()
         known = len(self.devices)
         device = np.arange(known) if full else np.flatnonzero(self._touched[:known])
-        if full and self.devices.free:
-            device = np.setdiff1d(device, np.asarray(self.devices.free))
+        unused = [*self.devices.free, *self.devices.fresh]  # fresh: read, but not applied
+        if full and unused:
+            device = np.setdiff1d(device, np.asarray(unused))
         local = np.full(known, -1, np.int64)
         local[device] = np.arange(len(device))
         oldest = 0 if full else self._saved
@@ -232,6 +249,11 @@ class Memory:
             self.log.restore(body["log"], body["next"])
             for shard, (sequence, sub) in body["positions"].items():
                 self.positions[shard] = Position(shard, sequence, sub)
+            self.removed = {
+                name: int(np.count_nonzero(saved["firing"]))
+                for name, saved in body["rules"].items()
+                if name not in self.rules
+            }
             for name, rule in self.rules.items():
                 saved = body["rules"].get(name)
                 if saved is None or saved["fingerprint"] != rule.fingerprint:

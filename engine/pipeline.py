@@ -97,9 +97,14 @@ class Pipeline:
         allowed_lateness: int = 10_000,
         forget_after: int = 86_400_000,
         drop_duplicates: bool = True,
+        one_shard: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Start with an empty memory; durations are int ms."""
+        """Start with an empty memory; durations are int ms.
+
+        `one_shard` promises that all records will be of one shard of a stream: only then does its
+        clock tell which devices can be freed (see Memory.sweep).
+        """
         self.name = name
         self.rules = tuple(rules)
         self.now = now
@@ -113,7 +118,8 @@ class Pipeline:
             )
             for rule in self.rules
         }
-        self._memory = Memory(memories, forget_after)
+        clock = one_shard and decoder.schema.arrival is None
+        self._memory = Memory(memories, forget_after, one_clock=clock)
 
     @property
     def positions(self) -> dict[str, Position]:
@@ -162,17 +168,29 @@ class Pipeline:
         Returns the names of the rules that start empty because their definition has changed.
 
         Raises:
-            StateError: an object cannot be read, is of another pipeline, or the first is not full.
+            StateError: an object cannot be read, is of another pipeline, or the first is not full;
+                or this pipeline has taken records already.
         """
+        if self._memory.positions or self._memory.log.next:
+            raise StateError("state can be taken over only before the first record")
         bodies = []
         for index, data in enumerate(objects):
             kind, body = state.decode(data)
             if kind != (DELTA if index else FULL):
                 raise StateError(f"state object {index + 1} of {len(objects)} is {kind}")
-            if body["pipeline"] != self.name:
-                raise StateError(f"state of pipeline {body['pipeline']!r}, not of {self.name!r}")
+            if body.get("pipeline") != self.name:
+                found = body.get("pipeline")
+                raise StateError(f"state of pipeline {found!r}, not of {self.name!r}")
             bodies.append(body)
-        return self._memory.restore(bodies)
+        try:
+            return self._memory.restore(bodies)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise StateError(f"a state object lacks what it should hold: {error!r}") from error
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """Rules of the restored state that are no more: how many of their devices were firing."""
+        return dict(self._memory.removed)
 
     def _read(self, records: Given) -> Iterator[_Read]:
         positions = dict(self._memory.positions)

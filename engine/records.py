@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from .batch import Ints, Position, Record, Rejected, UserRecords
+from .errors import InputError
 from .kernels import run_starts
 
 SLICE_BYTES_MAX = 512 << 10  # payload bytes a slice: larger ones fall out of the processor's caches
@@ -30,6 +31,8 @@ def arrival_ms(stamp: Any) -> int | None:
     """
     if stamp is None:
         return None
+    if isinstance(stamp, str):
+        raise TypeError(f"expected a date-time or seconds, found {stamp[:40]!r}")
     if isinstance(stamp, datetime):
         aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
         return round(Fraction((aware - _EPOCH) // timedelta(microseconds=1), 1000))
@@ -37,15 +40,34 @@ def arrival_ms(stamp: Any) -> int | None:
 
 
 def as_record(given: Record | Mapping[str, Any]) -> Record:
-    """A Record from a dict as GetRecords gives it, with `ShardId` added; a Record as it is."""
+    """A Record from a dict as GetRecords gives it, with `ShardId` added; a Record as it is.
+
+    Raises:
+        InputError: a key is missing or of another type; names it.
+    """
     if isinstance(given, Record):
         return given
+    data: Any = given.get("Data")
+    if isinstance(data, bytearray | memoryview):
+        data = bytes(data)
+    for key, value, kind in (
+        ("ShardId", given.get("ShardId"), str),
+        ("SequenceNumber", given.get("SequenceNumber"), str),
+        ("Data", data, bytes),
+    ):
+        if not isinstance(value, kind):
+            found = "nothing" if value is None else type(value).__name__
+            raise InputError(f"record: {key}: expected {kind.__name__}, found {found}")
+    try:
+        arrival = arrival_ms(given.get("ApproximateArrivalTimestamp"))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"record: ApproximateArrivalTimestamp: {error}") from None
     return Record(
         shard_id=given["ShardId"],
         sequence_number=given["SequenceNumber"],
-        data=given["Data"],
-        partition_key=given.get("PartitionKey", ""),
-        arrival=arrival_ms(given.get("ApproximateArrivalTimestamp")),
+        data=data,
+        partition_key=given.get("PartitionKey") or "",
+        arrival=arrival,
     )
 
 
@@ -79,6 +101,8 @@ def without_repeats(
     second time. Returns what is left and how many user records were left out.
     """
     names = users.sequences
+    if not names:
+        return users, rejected, 0
     if _growing(names) and (last is None or _shorter_first(names[0], last.sequence_number)):
         return users, rejected, 0
     from_sub = _first_new_sub(users, rejected, last)

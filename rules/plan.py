@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from ..engine import pipeline as engine
 from ..engine.batch import Alert
 from ..engine.decode import Decoder, Schema
-from ..engine.errors import ConfigError, Problem
+from ..engine.errors import ConfigError, Problem, UnavailableError
 from ..engine.judge import Rule
 from ..engine.limits import ThresholdStore
 from ..engine.sinks.base import Sink
@@ -50,6 +50,7 @@ class Pipeline(engine.Pipeline):
         *,
         constants: Mapping[str, Any] | None = None,
         arrival: str | None = None,
+        one_shard: bool = False,
         now: Callable[[], float] = time.time,
     ) -> Pipeline:
         """Read a pipeline file; environment variables override its keys. No client is made.
@@ -61,6 +62,8 @@ class Pipeline(engine.Pipeline):
             sinks: where alerts go besides the outcome.
             constants: path -> value that every message is taken to hold.
             arrival: path of the arrival time inside the message, where records carry none.
+            one_shard: all records will be of one shard of a stream, so that memory of devices that
+                fell silent can be freed; it changes no answer.
             now: wall clock in seconds, for refresh intervals only.
 
         Raises:
@@ -73,6 +76,7 @@ class Pipeline(engine.Pipeline):
             sinks,
             constants=constants,
             arrival=arrival,
+            one_shard=one_shard,
             now=now,
             origin=str(path),
         )
@@ -86,6 +90,7 @@ class Pipeline(engine.Pipeline):
         *,
         constants: Mapping[str, Any] | None = None,
         arrival: str | None = None,
+        one_shard: bool = False,
         now: Callable[[], float] = time.time,
         origin: str = "pipeline",
     ) -> Pipeline:
@@ -103,7 +108,8 @@ class Pipeline(engine.Pipeline):
             constants=dict(constants or {}),
         )
         defaults = [(rule.name, rule.threshold, rule.clear_margin) for rule in spec.rules]
-        limits = Thresholds(_store(thresholds), defaults, spec.thresholds.refresh / 1000, now)
+        store = _store(thresholds)
+        limits = Thresholds(store, defaults, spec.thresholds.refresh / 1000, now)
         self = cls(
             spec.pipeline.name,
             [_rule(spec, *pair) for pair in zip(spec.rules, compiled, strict=True)],
@@ -112,10 +118,14 @@ class Pipeline(engine.Pipeline):
             allowed_lateness=spec.delivery.allowed_lateness,
             forget_after=spec.delivery.forget_after,
             drop_duplicates=spec.delivery.duplicates == "drop",
+            one_shard=one_shard,
             now=now,
         )
         self.spec = spec
-        self.warnings = tuple(problem for rule in compiled for problem in rule.warnings)
+        self.warnings = (
+            *(problem for rule in compiled for problem in rule.warnings),
+            *_unknown_rules(store, spec),
+        )
         self._sinks = tuple(sinks)
         return self
 
@@ -135,6 +145,17 @@ class Pipeline(engine.Pipeline):
         self._deliver()
         self._held, self._told = None, 0
         return outcome
+
+    def save(self, full: bool = True) -> bytes:
+        """The next state object; see the engine's pipeline.
+
+        Raises:
+            UnavailableError: the last push was refused by a sink and its outcome not handed back:
+                saving now would lose it. Push again first.
+        """
+        if self._held is not None:
+            raise UnavailableError("the last push is not delivered: push again before saving")
+        return super().save(full)
 
     def _deliver(self) -> None:
         """Give the alerts that are owed to every sink; what a sink refuses stays owed."""
@@ -209,6 +230,16 @@ def _rule(spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled) -> Rule:
         severity=rule.severity,
         fingerprint=fingerprint(spec, rule),
     )
+
+
+def _unknown_rules(store: ThresholdStore | None, spec: specs.Spec) -> Iterator[Problem]:
+    """Limits of rules that the pipeline does not have: a misspelt name would go unseen."""
+    if isinstance(store, FileThresholds):
+        names = {rule.name for rule in spec.rules}
+        for rule in sorted(set(store.rules) - names):
+            message = f"limits of rule {rule!r}, which the pipeline does not have"
+            hint = f"its rules are {', '.join(sorted(names))}"
+            yield Problem("thresholds", message, hint, severity="warning")
 
 
 def _store(given: Limits | None) -> ThresholdStore | None:

@@ -69,7 +69,8 @@ class Bench:
     def consumer(self, until_end: bool = True) -> LocalConsumer:
         spec, store = specs.parse(TOML), FileThresholds(TABLE)
         shared = Host(
-            pipeline="torture", plan=lambda: Pipeline.plan(spec, store), reader=self.stream,
+            pipeline="torture", reader=self.stream,
+            plan=lambda: Pipeline.plan(spec, store, one_shard=True),
             alerts=self.alerts, errors=self.errors, states=self.states,
             save_seconds=self.save_seconds,
             observe=lambda outcome: self.counts.add(outcome.counts),

@@ -70,7 +70,7 @@ class Table:
     def start(self, name: str = NAME, parents: tuple[str, ...] = ()) -> Shard:
         spec = specs.parse(TOML)
         host = Host(
-            pipeline="p", plan=lambda: Pipeline.plan(spec), reader=self.stream,
+            pipeline="p", plan=lambda: Pipeline.plan(spec, one_shard=True), reader=self.stream,
             alerts=self.alerts, errors=self.errors, states=self.states,
             save_seconds=self.save_seconds, observe=lambda outcome: None,
             log=lambda event, **fields: self.log.append({"event": event, **fields}),

@@ -144,7 +144,7 @@ class Simulation:
         return self.clock
 
     def plan(self) -> Pipeline:
-        return Pipeline.plan(self.spec, self.thresholds, now=self.now)
+        return Pipeline.plan(self.spec, self.thresholds, one_shard=True, now=self.now)
 
     def host(self, worker: Worker) -> Host:
         return Host(
