@@ -39,7 +39,6 @@ OURS = "streamgauge"
 STREAMS = ("clean", "disturbed")
 STAGES = ("deaggregate", "decode", "filter", "window", "threshold", "alert")
 TABLE = "threshold, of a table"  # in place of "threshold": beside the stages, not one of them
-RECORDS_PER_PUSH = 20
 EXACT_ROWS_MAX = 3_000  # of each statistic
 
 
@@ -110,7 +109,7 @@ class Staged:
 def by_stages(fleet: Fleet, given: list[dict[str, Any]]) -> Staged:
     """One pass of streamgauge's stages."""
     stages = Staged(fleet)
-    for batch in telemetry.batches(given, RECORDS_PER_PUSH):
+    for batch in telemetry.batches(given, telemetry.RECORDS_PER_PUSH):
         stages.push(batch)
     return stages
 
@@ -119,7 +118,7 @@ def by_rows(loads: loops.Loads, opener: str, given: list[dict[str, Any]]) -> Clo
     """One pass of a loop's stages."""
     clock, opened = Clock(), loops.OPENERS[opener]
     windows, states = loop_stages.Windows("mean"), loop_stages.States()
-    for batch in telemetry.batches(given, RECORDS_PER_PUSH):
+    for batch in telemetry.batches(given, telemetry.RECORDS_PER_PUSH):
         with clock.stage("deaggregate"):
             payloads = list(opened(batch))
         with clock.stage("decode"):
@@ -136,7 +135,7 @@ def by_rows(loads: loops.Loads, opener: str, given: list[dict[str, Any]]) -> Clo
 def push_all(given: list[dict[str, Any]]) -> None:
     """One pass through the library face."""
     gauge = Pipeline.plan(spec.parse(telemetry.PIPELINE))
-    for batch in telemetry.batches(given, RECORDS_PER_PUSH):
+    for batch in telemetry.batches(given, telemetry.RECORDS_PER_PUSH):
         gauge.push(batch)
 
 
@@ -145,7 +144,7 @@ def measure_stages(
 ) -> tuple[dict[str, Any], Staged, Rows]:
     """Every stage on one stream, in turn with the loops' stages and with `push`."""
     made = fleet.rows(0, count, stream == "disturbed")
-    given = telemetry.records(made)
+    given = telemetry.aggregated(made)
     engines: dict[str, Callable[[], Any]] = {
         OURS: lambda: by_stages(fleet, given),
         "naive": lambda: by_rows(loops.LOADERS["json"], "aws_kinesis_agg", given),
@@ -260,12 +259,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a small input, two repeats")
     parser.add_argument("--records", type=int, help="user records of a stream (400000)")
     parser.add_argument("--devices", type=int, help="size of the fleet (1000)")
-    parser.add_argument("--repeat", type=int, help="how often each pass runs (5)")
+    parser.add_argument("--repeat", type=int, help="how often each pass runs (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the telemetry (1)")
     given = parser.parse_args()
     given.records = given.records or (40_000 if given.quick else 400_000)
     given.devices = given.devices or (200 if given.quick else 1_000)
-    given.repeat = given.repeat or (2 if given.quick else 5)
+    given.repeat = given.repeat or (2 if given.quick else 3)
     return given
 
 

@@ -1,10 +1,11 @@
 """What does one user record cost from raw bytes to alerts, and does it stay that way?
 
-Cases: KPL-aggregated Kinesis records as GetRecords hands them over, and an NDJSON file through the
-back-test host; a small fleet and a large one; a clean stream and a disturbed one (five per cent of
-the rows out of order, one per cent twice). Beside streamgauge run the loops that one writes by hand
-(material/loops.py), in turn. `growth` pushes a stream ten times as long and gives the cost of each
-quarter. `memory` is all that is held after a stream, for each sample that may still be needed.
+Cases: Kinesis records as GetRecords hands them over, aggregated (kpl) or one user record each
+(plain), and an NDJSON file through the back-test host; a small fleet and a large one; a clean
+stream and a disturbed one (five per cent of the rows out of order, one per cent twice). Beside
+streamgauge run the loops that one writes by hand (material/loops.py), in turn. `growth` pushes a
+stream ten times as long and gives the cost of each quarter. `memory` is all that is held after a
+stream, for each sample that may still be needed.
 
 Streamgauge's alerts are compared with an exact computation for a part of the fleet, those of the
 loops with streamgauge's. Prints one JSON object, a table on stderr; exits with 1 if an answer of
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from material import exact, loops, telemetry, timing
-from material.telemetry import Fleet, Rows
+from material.telemetry import RECORDS_PER_PUSH, Fleet, Rows
 
 from streamgauge import Alert, Pipeline
 from streamgauge.consumers import backtest
@@ -31,8 +32,9 @@ from streamgauge.engine import state
 from streamgauge.rules import spec
 
 OURS = "streamgauge"
+FORMS = ("kpl", "plain", "ndjson")
 STREAMS = ("clean", "disturbed")
-RECORDS_PER_PUSH = 20  # about a megabyte: what a shard gives in half a second
+PLAIN_SHARE = 4  # a plain case has a quarter of the records
 READINGS_MIN = 10  # of each device, so that a large fleet's windows fill and empty
 GROWTH = 10  # times the records of a case
 GROWTH_PARTS = 4
@@ -54,10 +56,10 @@ def pipeline() -> Pipeline:
     return Pipeline.plan(spec.parse(telemetry.PIPELINE))
 
 
-def push_all(records: list[dict[str, Any]]) -> list[Alert]:
-    """The alerts of Kinesis records, through the library face."""
+def push_all(records: list[dict[str, Any]], many: int = RECORDS_PER_PUSH) -> list[Alert]:
+    """The alerts of Kinesis records, through the library face; `many` are pushed at once."""
     gauge, alerts = pipeline(), []
-    for batch in telemetry.batches(records, RECORDS_PER_PUSH):
+    for batch in telemetry.batches(records, many):
         alerts += gauge.push(batch).alerts
     return alerts
 
@@ -74,7 +76,8 @@ def back_test(path: str) -> list[Alert]:
 def loop_over_records(loads: str, opener: str, records: list[dict[str, Any]]) -> list[loops.Change]:
     """The changes of state that a loop finds in Kinesis records."""
     loop, opened = loops.Loop(loops.LOADERS[loads]), loops.OPENERS[opener]
-    for batch in telemetry.batches(records, RECORDS_PER_PUSH):
+    many = telemetry.PLAIN_PER_PUSH if opener == "none" else RECORDS_PER_PUSH
+    for batch in telemetry.batches(records, many):
         loop.take(opened(batch))
     return loop.changes
 
@@ -95,6 +98,12 @@ def engines_of(form: str) -> dict[str, Callable[[Any], list[Any]]]:
             "naive": lambda path: loop_over_lines("json", path),
             "orjson": lambda path: loop_over_lines("orjson", path),
         }
+    if form == "plain":
+        return {
+            OURS: lambda given: push_all(given, telemetry.PLAIN_PER_PUSH),
+            "naive": lambda given: loop_over_records("json", "none", given),
+            "orjson": lambda given: loop_over_records("orjson", "none", given),
+        }
     return {
         OURS: push_all,
         "naive": lambda given: loop_over_records("json", "aws_kinesis_agg", given),
@@ -111,8 +120,8 @@ def cases_of(form: str, fleet: Fleet, count: int, folder: Path) -> list[Case]:
     for stream in STREAMS:
         rows = fleet.rows(0, count, stream == "disturbed")
         source: Any = str(folder / f"{stream}.ndjson")
-        if form == "kpl":
-            source = telemetry.records(rows)
+        if form != "ndjson":
+            source = telemetry.aggregated(rows) if form == "kpl" else telemetry.plain(rows)
         else:
             Path(source).write_bytes(b"".join(line + b"\n" for line in telemetry.payloads(rows)))
         made.append(Case(form, stream, rows, source))
@@ -188,7 +197,7 @@ def grow(fleet: Fleet, stream: str, records: int, repeat: int) -> dict[str, Any]
                 count = min(GROWTH_ROWS, (number + 1) * part - first)
                 rows = fleet.rows(first, count, stream == "disturbed")
                 # A disturbed block has more rows than numbers; twice leaves room between blocks.
-                given = telemetry.records(rows, 2 * first)
+                given = telemetry.aggregated(rows, 2 * first)
 
                 def push(given: list[dict[str, Any]] = given, gauge: Pipeline = gauge) -> None:
                     for batch in telemetry.batches(given, RECORDS_PER_PUSH):
@@ -210,7 +219,7 @@ def remember(fleet: Fleet) -> dict[str, Any]:
     """All memory held after a stream of twice the time that samples are retained."""
     keep = telemetry.LENGTH + telemetry.LATENESS
     rows = fleet.rows(0, fleet.devices * (2 * keep // fleet.interval))
-    given = telemetry.records(rows)
+    given = telemetry.aggregated(rows)
     gauge, held = None, {}
     for name in (OURS, "naive"):
         gc.collect()
@@ -292,11 +301,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small inputs, two repeats")
     parser.add_argument("--records", type=int, help="user records of a case (400000)")
     parser.add_argument("--devices", type=int, help="one fleet of this size (1000 and 100000)")
-    parser.add_argument("--repeat", type=int, help="how often each case runs (5)")
+    parser.add_argument("--repeat", type=int, help="how often each case runs (3)")
     parser.add_argument("--seed", type=int, default=1, help="of the telemetry (1)")
     given = parser.parse_args()
     given.records = given.records or (40_000 if given.quick else 400_000)
-    given.repeat = given.repeat or (2 if given.quick else 5)
+    given.repeat = given.repeat or (2 if given.quick else 3)
     usual = [200, 2_000] if given.quick else [1_000, 100_000]
     given.devices = [given.devices] if given.devices else usual
     return given
@@ -309,15 +318,16 @@ def main() -> None:
     cases: list[dict[str, Any]] = []
     agree = True
     with tempfile.TemporaryDirectory() as folder:
-        for form in ("kpl", "ndjson"):
-            for fleet in fleets:
+        for form in FORMS:
+            for fleet in fleets if form != "plain" else fleets[:1]:
                 count = max(given.records, READINGS_MIN * fleet.devices)
+                if form == "plain":
+                    count //= PLAIN_SHARE
                 inputs = cases_of(form, fleet, count, Path(folder))
                 reports, right = measure(inputs, fleet, given.repeat)
                 cases += reports
                 agree &= right
-    repeat = min(given.repeat, 3)
-    growth = [grow(fleets[0], stream, GROWTH * given.records, repeat) for stream in STREAMS]
+    growth = [grow(fleets[0], stream, GROWTH * given.records, given.repeat) for stream in STREAMS]
     memory = [remember(fleet) for fleet in fleets]
     tell(cases, growth, memory)
     report = timing.header(

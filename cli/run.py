@@ -163,7 +163,7 @@ def _report(totals: Totals, consumer: LocalConsumer, origin: str, seconds: float
     from .summary import accounting_faults, summary, warnings
 
     _say(summary(totals, origin, seconds, whole=False), end="")
-    for warning in warnings(totals):
+    for warning in warnings(totals) if totals.counts.records else ():
         _say(f"warning: {warning}")
     faults = accounting_faults(totals)
     for fault in faults:

@@ -78,8 +78,14 @@ def by_streamgauge(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
     )[0].data
 
 
+def as_they_are(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Payloads of records that are known not to be aggregated."""
+    return [record["Data"] for record in records]
+
+
 LOADERS: dict[str, Loads] = {"json": json.loads, "orjson": orjson.loads}
 OPENERS: dict[str, Callable[[Sequence[Mapping[str, Any]]], Iterable[bytes]]] = {
     "aws_kinesis_agg": by_library,
     "streamgauge.kpl": by_streamgauge,
+    "none": as_they_are,
 }

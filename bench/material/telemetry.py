@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,10 @@ LARGE_FLEET = 50_000  # devices; from here on they read every ten seconds, below
 START = 1_767_225_600_000  # ms: the event time of the first reading
 SHARD = "shardId-000000000000"
 SEQUENCE = 49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898
-ARRIVAL_DELAY = 0.25  # seconds from the newest reading in a record to its arrival
+ARRIVAL_DELAY = 250  # ms from the newest reading in a record to its arrival
 USERS_PER_RECORD = 400
+RECORDS_PER_PUSH = 40  # two megabytes: what a shard gives in a second
+PLAIN_PER_PUSH = 10_000  # what one GetRecords gives at most
 
 REST, PEAK, NOISE = 7000, 9600, 60  # hundredths of a degree
 CYCLE_READINGS = 600  # from one heating of a device to the next
@@ -150,24 +153,38 @@ def payloads(rows: Rows) -> list[bytes]:
     ]
 
 
-def records(rows: Rows, first: int = 0, users: int = USERS_PER_RECORD) -> list[dict[str, Any]]:
-    """The rows aggregated, as GetRecords gives them, with ShardId; `first` numbers the records."""
+def aggregated(rows: Rows, first: int = 0) -> list[dict[str, Any]]:
+    """The rows in aggregated Kinesis records; `first` is added to their sequence numbers."""
     data = payloads(rows)
     keys = [name(device) for device in rows.device.tolist()]
     made = []
-    for start in range(0, len(data), users):
-        some = slice(start, start + users)
-        body = aggregate(zip(keys[some], data[some], [None] * len(data[some]), strict=True))
-        made.append(
-            {
-                "SequenceNumber": str(SEQUENCE + first + start),
-                "ApproximateArrivalTimestamp": int(rows.arrival[some][-1]) / 1000 + ARRIVAL_DELAY,
-                "Data": body,
-                "PartitionKey": keys[start],
-                "ShardId": SHARD,
-            }
-        )
+    for start in range(0, len(data), USERS_PER_RECORD):
+        some = slice(start, start + USERS_PER_RECORD)
+        users = zip(keys[some], data[some], [None] * len(data[some]), strict=True)
+        arrival = int(rows.arrival[some][-1])
+        made.append(_record(first + start, arrival, aggregate(users), keys[start]))
     return made
+
+
+def plain(rows: Rows) -> list[dict[str, Any]]:
+    """Each row in a Kinesis record of its own."""
+    columns = zip(rows.arrival.tolist(), payloads(rows), rows.device.tolist(), strict=True)
+    return [
+        _record(number, arrival, data, name(device))
+        for number, (arrival, data, device) in enumerate(columns)
+    ]
+
+
+def _record(number: int, arrival: int, data: bytes, key: str) -> dict[str, Any]:
+    """A Kinesis record as boto3's GetRecords gives it, with the ShardId that a host adds."""
+    at = timedelta(milliseconds=arrival + ARRIVAL_DELAY)
+    return {
+        "SequenceNumber": str(SEQUENCE + number),
+        "ApproximateArrivalTimestamp": datetime(1970, 1, 1, tzinfo=UTC) + at,
+        "Data": data,
+        "PartitionKey": key,
+        "ShardId": SHARD,
+    }
 
 
 def batches(given: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -126,8 +126,8 @@ def test_the_flow_of_a_pump_rig_gives_its_17_alerts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statistic", ["mean", "min", "max", "sum", "count", "stddev", "last"])
-def test_every_statistic_of_another_measure(tmp_path: Path, statistic: str) -> None:
+@pytest.mark.parametrize("statistic", ["max", "sum", "stddev"])
+def test_other_statistics_of_another_measure(tmp_path: Path, statistic: str) -> None:
     limit = {"count": 50.0, "sum": 700.0, "stddev": 1.0}.get(statistic, 25.0)
     settings = DEFAULTS | {"measure": "thermocouple", "statistic": statistic, "threshold": limit}
     compare(tmp_path, PUMP, **settings | {"margin": 0.1, "hold": 5000, "between": (20.0, 30.0)})
