@@ -148,7 +148,9 @@ def measure_stages(
     engines: dict[str, Callable[[], Any]] = {
         OURS: lambda: by_stages(fleet, given),
         "naive": lambda: by_rows(loops.LOADERS["json"], "aws_kinesis_agg", given),
-        "orjson": lambda: by_rows(loops.LOADERS["orjson"], "aws_kinesis_agg", given),
+        "orjson on aws_kinesis_agg": lambda: by_rows(
+            loops.LOADERS["orjson"], "aws_kinesis_agg", given
+        ),
         "orjson on streamgauge.kpl": lambda: by_rows(
             loops.LOADERS["orjson"], "streamgauge.kpl", given
         ),

@@ -39,7 +39,7 @@ READINGS_MIN = 10  # of each device, so that a large fleet's windows fill and em
 GROWTH = 10  # times the records of a case
 GROWTH_PARTS = 4
 GROWTH_ROWS = 50_000  # made and pushed at once
-AIMS = {"naive": 6.0, "orjson": 2.0}
+AIMS = {"naive": 6.0, "orjson on aws_kinesis_agg": 2.0}  # over aggregated records
 
 
 class Case(NamedTuple):
@@ -107,7 +107,9 @@ def engines_of(form: str) -> dict[str, Callable[[Any], list[Any]]]:
     return {
         OURS: push_all,
         "naive": lambda given: loop_over_records("json", "aws_kinesis_agg", given),
-        "orjson": lambda given: loop_over_records("orjson", "aws_kinesis_agg", given),
+        "orjson on aws_kinesis_agg": lambda given: loop_over_records(
+            "orjson", "aws_kinesis_agg", given
+        ),
         "orjson on streamgauge.kpl": lambda given: loop_over_records(
             "orjson", "streamgauge.kpl", given
         ),
@@ -269,11 +271,11 @@ def aims_of(cases: list[dict[str, Any]], growth: list[dict[str, Any]]) -> dict[s
 
 def tell(cases: list[dict[str, Any]], growth: list[dict[str, Any]], memory: list[Any]) -> None:
     """Print the tables for people."""
-    rows: list[list[Any]] = [["case", "ns/record", "naive", "orjson", "on kpl", "alerts", "exact"]]
+    loop_names = ("naive", "orjson", "orjson on aws_kinesis_agg", "orjson on streamgauge.kpl")
+    rows: list[list[Any]] = [["case", "ns/record", *loop_names, "alerts", "exact"]]
     for case in cases:
         faster = case["times_faster_than"]
-        medians = [f"{faster[name]['median']:.1f}x" if name in faster else "" for name in
-                   ("naive", "orjson", "orjson on streamgauge.kpl")]  # fmt: skip
+        medians = [f"{faster[n]['median']:.1f}x" if n in faster else "" for n in loop_names]
         label = f"{case['input']}, {case['devices']} devices, {case['stream']}"
         wrong = case["exact"]["alerts_differing"]
         ours = case["ns_per_record"][OURS]["median"]

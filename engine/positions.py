@@ -34,6 +34,15 @@ class _Chunk(NamedTuple):
         start = int(self.ends[index - 1]) if index else 0
         return self.text[start : int(self.ends[index])]
 
+    def some(self, index: Ints) -> tuple[str, Ints]:
+        """The sequence numbers at these places as one text, and the length of each."""
+        sizes = np.diff(self.ends, prepend=0)
+        width = int(sizes[0])
+        if (sizes == width).all() and self.text.isascii():
+            table = np.frombuffer(self.text.encode("ascii"), np.uint8).reshape(-1, width)
+            return table[index].tobytes().decode("ascii"), sizes[index]
+        return "".join([self.sequence(place) for place in index.tolist()]), sizes[index]
+
 
 class PositionLog:
     """Numbers Kinesis records in order of arrival and tells the position of a serial again."""
@@ -91,22 +100,20 @@ class PositionLog:
             if low == high:
                 continue
             numbers = live[low:high]
-            index = np.searchsorted(chunk.numbers, numbers)
-            texts = [chunk.sequence(i) for i in index.tolist()]
+            text, sizes = chunk.some(np.searchsorted(chunk.numbers, numbers))
             if saved and saved[-1]["shard_id"] == chunk.shard_id:
-                saved[-1]["numbers"].append(numbers)
-                saved[-1]["texts"].extend(texts)
+                part = saved[-1]
             else:
-                saved.append({"shard_id": chunk.shard_id, "numbers": [numbers], "texts": texts})
-        return [
-            {
-                "shard_id": part["shard_id"],
-                "numbers": np.concatenate(part["numbers"]),
-                "text": "".join(part["texts"]),
-                "ends": np.cumsum(np.asarray([len(text) for text in part["texts"]], np.int64)),
-            }
-            for part in saved
-        ]
+                part = {"shard_id": chunk.shard_id, "numbers": [], "text": [], "ends": []}
+                saved.append(part)
+            part["numbers"].append(numbers)
+            part["text"].append(text)
+            part["ends"].append(sizes)
+        for part in saved:
+            part["numbers"] = np.concatenate(part["numbers"])
+            part["text"] = "".join(part["text"])
+            part["ends"] = np.cumsum(np.concatenate(part["ends"]))
+        return saved
 
     def restore(self, saved: list[dict[str, Any]], next_number: int) -> None:
         """Add what `save` gave; numbering goes on at `next_number`."""

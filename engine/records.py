@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import islice
 from operator import attrgetter, lt
@@ -19,6 +19,8 @@ SLICE_BYTES_MAX = 512 << 10  # payload bytes a slice: larger ones fall out of th
 SLICE_RECORDS_MAX = 8192
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = 1 << 62
+_DAY_MS = 86_400_000
+_SECONDS_QUICK = 1e10
 _DATA = attrgetter("data")
 _SHARD = attrgetter("shard_id")
 
@@ -34,8 +36,15 @@ def arrival_ms(stamp: Any) -> int | None:
     if isinstance(stamp, str):
         raise TypeError(f"expected a date-time or seconds, found {stamp[:40]!r}")
     if isinstance(stamp, datetime):
-        aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        return round(Fraction((aware - _EPOCH) // timedelta(microseconds=1), 1000))
+        since = (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)) - _EPOCH
+        whole, rest = divmod(since.microseconds, 1000)
+        whole += rest > 500 or (rest == 500 and whole % 2)
+        return since.days * _DAY_MS + since.seconds * 1000 + whole
+    if type(stamp) is float and abs(stamp) < _SECONDS_QUICK:
+        product = stamp * 1000.0  # off by less than a thousandth
+        nearest = round(product)
+        if abs(product - nearest) < 0.49:
+            return nearest
     return round(Fraction(stamp) * 1000)
 
 
@@ -136,8 +145,7 @@ def last_position(
 
 def _growing(names: Sequence[str]) -> bool:
     """True if sequence numbers of one length grow: the quick check, False proves nothing."""
-    width = len(names[0]) if names else 0
-    return all(len(name) == width for name in names) and all(map(lt, names, names[1:]))
+    return len(set(map(len, names))) == 1 and all(map(lt, names, names[1:]))
 
 
 def _shorter_first(new: str, old: str) -> bool:

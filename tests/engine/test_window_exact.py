@@ -80,6 +80,7 @@ def test_long_stream_of_any_seed(folder: Path, seed: int) -> None:
     drive.check_case(folder, generate.seeded(seed, devices, 2 * count, plan, odd=seed % 7 / 10))
 
 
+@pytest.mark.slow
 def test_ten_thousand_devices(folder: Path) -> None:
     rules = every_statistic(10_000)[:1] + every_statistic(3000)[5:6]
     many = Plan(scale=1000, windows=(10_000,), lateness=2000, rules=rules)

@@ -57,6 +57,7 @@ def tortured() -> Simulation:
     return run
 
 
+@pytest.mark.slow
 def test_a_crash_after_each_single_step() -> None:
     """Between any two of load, read, apply, deliver, deliver, save and prune."""
     whole = tortured()
