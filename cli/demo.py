@@ -213,6 +213,7 @@ def _consume(client: Any, spec: Spec, stop: Any) -> tuple[Counts, list[Alert]]:
     """Read the stream to its end: the counts and the alerts, which are in a file as well."""
     from ..consumers.kinesis_reader import KinesisReader
     from ..consumers.local import LocalConsumer, host
+    from ..engine.aws import Service
     from ..engine.counts import Counts
     from ..engine.pipeline import Outcome
     from ..engine.sinks.local import FileSink
@@ -223,7 +224,7 @@ def _consume(client: Any, spec: Spec, stop: Any) -> tuple[Counts, list[Alert]]:
         counts.add(outcome.counts)
         alerts.extend(outcome.alerts)
 
-    reader = KinesisReader(client, STREAM)
+    reader = KinesisReader(Service("kinesis", client), STREAM)
     sink = FileSink(FOLDER / "alerts.ndjson")
     with open(FOLDER / "log.ndjson", "w", encoding="utf-8") as lines:
 

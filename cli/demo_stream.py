@@ -65,9 +65,9 @@ def in_process() -> Iterator[Any]:
                 "the demo's in-process stream needs moto: pip install 'streamgauge[demo]'"
             ) from None
         stack.enter_context(mock_aws())
-        from ..consumers.kinesis_reader import kinesis_client
+        from ..engine.aws import make_client
 
-        yield kinesis_client()
+        yield make_client("kinesis")
 
 
 @contextmanager

@@ -56,8 +56,9 @@ def command(
     """
     # Imported here, so that help and usage errors come at once.
     from ..consumers.backtest import Totals
-    from ..consumers.kinesis_reader import KinesisReader, kinesis_client
+    from ..consumers.kinesis_reader import KinesisReader
     from ..consumers.local import LocalConsumer, host
+    from ..engine.aws import Service
     from ..engine.counts import Counts
     from ..engine.sinks.local import FileSink, StdoutSink
     from ..engine.stores.thresholds import FileThresholds
@@ -70,7 +71,7 @@ def command(
     planned = Pipeline.plan(spec, store, origin=str(file))
     for note in (*planned.warnings, *_notes(spec, thresholds)):
         _say(str(note))
-    reader = KinesisReader(kinesis_client(), stream)
+    reader = KinesisReader(Service("kinesis"), stream)
     totals = Totals(Counts(rule.name for rule in planned.rules))
     sink = StdoutSink() if alerts is None else FileSink(alerts)
     started = time.monotonic()

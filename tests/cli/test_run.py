@@ -15,8 +15,8 @@ import pytest
 from moto import mock_aws
 
 from streamgauge import __main__ as entry
-from streamgauge.consumers import kinesis_reader
-from streamgauge.consumers.kinesis_reader import kinesis_client
+from streamgauge.engine import aws
+from streamgauge.engine.aws import make_client
 from streamgauge.engine.sinks.errors_directory import read_errors
 
 TOML = """
@@ -44,7 +44,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(tmp_path)
     Path("p.toml").write_text(TOML)
     with mock_aws():
-        made = kinesis_client()
+        made = make_client("kinesis")
         made.create_stream(StreamName="telemetry", ShardCount=2)
         yield made
 
@@ -144,7 +144,7 @@ def test_a_signal_saves_what_was_read(
             os.kill(os.getpid(), number)
 
     client.meta.events.register("after-call.kinesis.GetRecords", after)
-    monkeypatch.setattr(kinesis_reader, "kinesis_client", lambda: client)
+    monkeypatch.setattr(aws, "make_client", lambda name: client)
     before = signal.getsignal(number)
     found, out, err = call("p.toml")
     assert found == status
@@ -215,9 +215,9 @@ SCRIPT = """
 import json, sys
 from moto import mock_aws
 from streamgauge.__main__ import main
-from streamgauge.consumers.kinesis_reader import kinesis_client
+from streamgauge.engine.aws import make_client
 with mock_aws():
-    client = kinesis_client()
+    client = make_client("kinesis")
     client.create_stream(StreamName="telemetry", ShardCount=1)
     for number in range(40):
         at, value = 1_700_000_000_000 + 10_000 * number, 20 * (number % 2 == 0)

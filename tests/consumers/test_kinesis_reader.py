@@ -13,13 +13,8 @@ from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from streamgauge.consumers.kinesis_reader import (
-    CONFIG,
-    WAIT,
-    KinesisReader,
-    ListedShard,
-    kinesis_client,
-)
+from streamgauge.consumers.kinesis_reader import KinesisReader, ListedShard
+from streamgauge.engine.aws import RENEW, WAIT, Service, make_client
 from streamgauge.engine.batch import Position, Record
 from streamgauge.engine.errors import StreamgaugeError, UnavailableError
 
@@ -29,20 +24,20 @@ FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
 @pytest.fixture
 def client() -> Iterator[Any]:
     with mock_aws():
-        made = kinesis_client()
+        made = make_client("kinesis")
         made.create_stream(StreamName="s", ShardCount=2)
         yield made
 
 
 @pytest.fixture(scope="module")
 def plain() -> Any:
-    return kinesis_client()
+    return make_client("kinesis")
 
 
 @pytest.fixture
 def stubbed(plain: Any) -> Iterator[tuple[KinesisReader, Stubber]]:
     with Stubber(plain) as stubber:
-        yield KinesisReader(plain, "s"), stubber
+        yield KinesisReader(Service("kinesis", plain), "s"), stubber
 
 
 def put(client: Any, count: int) -> None:
@@ -54,7 +49,7 @@ def put(client: Any, count: int) -> None:
 def test_records_come_as_they_were_put(client: Any) -> None:
     before = time.time()
     put(client, 3)
-    reader = KinesisReader(client, "s")
+    reader = KinesisReader(Service("kinesis", client), "s")
     fetched = reader.read(FIRST, reader.iterator(FIRST, None, True))
     assert fetched is not None and fetched.iterator and fetched.behind == 0
     assert all(isinstance(record, Record) for record in fetched.records)
@@ -73,7 +68,7 @@ def test_an_iterator_is_at_or_after_a_position(
     client: Any, inclusive: bool, left: list[bytes]
 ) -> None:
     put(client, 3)
-    reader = KinesisReader(client, "s")
+    reader = KinesisReader(Service("kinesis", client), "s")
     everything = reader.read(FIRST, reader.iterator(FIRST, None, True))
     assert everything is not None
     position = Position(FIRST, everything.records[1].sequence_number, 4)
@@ -84,7 +79,7 @@ def test_an_iterator_is_at_or_after_a_position(
 def test_a_stream_may_be_named_by_its_arn(client: Any) -> None:
     arn = client.describe_stream_summary(StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
     put(client, 1)
-    reader = KinesisReader(client, arn)
+    reader = KinesisReader(Service("kinesis", client), arn)
     assert [shard.shard_id for shard in reader.shards()] == [FIRST, SECOND]
     assert reader.read(FIRST, reader.iterator(FIRST, None, True))
 
@@ -127,7 +122,7 @@ def test_an_expired_iterator_is_none(stubbed: tuple[KinesisReader, Stubber]) -> 
     assert reader.read("a", "i") is None
 
 
-@pytest.mark.parametrize("code", sorted(WAIT))
+@pytest.mark.parametrize("code", sorted(WAIT | RENEW))
 def test_what_may_pass_is_waited_for(code: str, stubbed: tuple[KinesisReader, Stubber]) -> None:
     reader, stubber = stubbed
     stubber.add_client_error("get_records", code, "slow down", 400)
@@ -149,7 +144,7 @@ def test_so_is_a_code_that_nobody_knows(
     ("code", "hint"),
     [
         ("ResourceNotFoundException", "source.stream"),
-        ("AccessDeniedException", "kinesis:GetRecords|GetRecords"),
+        ("AccessDeniedException", "needs kinesis:GetShardIterator"),
         ("InvalidArgumentException", "state objects"),
         ("KMSDisabledException", "KMSDisabledException"),
     ],
@@ -183,26 +178,27 @@ def test_no_answer_is_waited_for(error: Exception) -> None:
             raise error
 
     with pytest.raises(UnavailableError):
-        KinesisReader(Client(), "s").shards()
+        KinesisReader(Service("kinesis", Client()), "s").shards()
 
 
 def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", URL)
     with pytest.raises(UnavailableError, match="stream s"):
-        KinesisReader(kinesis_client(), "s").shards()
+        KinesisReader(Service("kinesis"), "s").shards()
 
 
 def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(StreamgaugeError, match="give credentials"):
-        KinesisReader(kinesis_client(), "s").shards()
+        KinesisReader(Service("kinesis"), "s").shards()
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(StreamgaugeError, match="AWS_DEFAULT_REGION"):
-        kinesis_client()
+        make_client("kinesis")
 
 
 def test_a_call_is_made_once_and_soon_given_up() -> None:
     """The loop above waits and goes on; a stop must be through within ten seconds."""
-    assert CONFIG.connect_timeout + CONFIG.read_timeout <= 8
-    assert CONFIG.retries["total_max_attempts"] == 1
+    config = make_client("kinesis").meta.config
+    assert config.connect_timeout + config.read_timeout <= 8
+    assert config.retries["total_max_attempts"] == 1

@@ -19,7 +19,7 @@ from moto import mock_aws
 from plain_kpl import Kinesis
 
 from streamgauge import Alert
-from streamgauge.consumers.kinesis_reader import KinesisReader, kinesis_client
+from streamgauge.consumers.kinesis_reader import KinesisReader
 from streamgauge.consumers.local import (
     DRAIN_SECONDS_MAX,
     LIST_SECONDS,
@@ -28,6 +28,7 @@ from streamgauge.consumers.local import (
     unsupported,
 )
 from streamgauge.consumers.shard import Host
+from streamgauge.engine.aws import Service, make_client
 from streamgauge.engine.counts import Counts
 from streamgauge.engine.errors import FencedError, StreamgaugeError, UnavailableError
 from streamgauge.engine.sinks.errors_directory import read_errors
@@ -116,7 +117,7 @@ def published(rows: list[Any]) -> list[dict[str, Any]]:
 @pytest.fixture
 def client() -> Iterator[Any]:
     with mock_aws():
-        made = kinesis_client()
+        made = make_client("kinesis")
         made.create_stream(StreamName="telemetry", ShardCount=2)
         yield made
 
@@ -130,7 +131,7 @@ def put(client: Any, given: list[Kinesis]) -> None:
 
 def as_put(given: dict[str, list[Kinesis]], client: Any) -> dict[str, list[Kinesis]]:
     """The stream as read back: the service gives numbers and arrival times of its own."""
-    reader, found = KinesisReader(client, "telemetry"), {}
+    reader, found = KinesisReader(Service("kinesis", client), "telemetry"), {}
     for shard in given:
         fetched = reader.read(shard, reader.iterator(shard, None, True))
         assert fetched is not None
@@ -144,7 +145,7 @@ def as_put(given: dict[str, list[Kinesis]], client: Any) -> dict[str, list[Kines
 def through_boto3(client: Any, folder: Path, sink: MemorySink, counts: Counts) -> LocalConsumer:
     toml = f'{TOML}[errors]\nlocation = "{folder}/errors"\n[state]\nlocation = "{folder}/state"\n'
     spec, clock = specs.parse(toml), Clock()
-    reader = KinesisReader(client, "telemetry")
+    reader = KinesisReader(Service("kinesis", client), "telemetry")
     shared = host(
         spec, reader, sink, thresholds=FileThresholds(TABLE),
         observe=lambda outcome: counts.add(outcome.counts), log=lambda event, **fields: None,
@@ -182,7 +183,7 @@ def test_a_stream_is_read_delivered_and_gone_on_with(client: Any, tmp_path: Path
 def test_an_endpoint_and_a_region_are_boto3_s_affair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:4567")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    meta = kinesis_client().meta
+    meta = make_client("kinesis").meta
     assert (meta.endpoint_url, meta.region_name) == ("http://127.0.0.1:4567", "eu-west-1")
 
 
