@@ -23,6 +23,7 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "decode": ("decode", "Open Kinesis records: print the user records in them."),
     "backtest": ("backtest", "Run a pipeline over recorded readings."),
     "run": ("run", "Run a pipeline on a stream, from this machine."),
+    "thresholds": ("thresholds", "Read and change the limits of single devices."),
     "demo": ("demo", "Show it all on real telemetry, with nothing but this machine."),
 }
 FOUND_PROBLEMS = 1
@@ -41,9 +42,11 @@ class CommandTable(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, line = COMMANDS[cmd_name]
-        function = import_module(f".cli.{module}", __package__).command
-        command = typer.Typer(rich_markup_mode=None, add_completion=False)
-        command.command(cmd_name, short_help=line)(function)
+        imported = import_module(f".cli.{module}", __package__)
+        command = getattr(imported, "group", None)  # a command with sub-commands of its own
+        if command is None:
+            command = typer.Typer(rich_markup_mode=None, add_completion=False)
+            command.command(cmd_name, short_help=line)(imported.command)
         found: TyperCommand = get_command(command)  # type: ignore[assignment]
         return found
 

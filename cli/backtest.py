@@ -15,9 +15,9 @@ import typer
 from .interrupt import Interrupt
 
 if TYPE_CHECKING:
-    from ..consumers.backtest import Totals
     from ..consumers.inputs import Input
     from ..consumers.results import Results
+    from ..consumers.totals import Totals
     from ..engine.pipeline import Pipeline
 
 FOUND_PROBLEMS = 1
@@ -132,9 +132,10 @@ def _refuse_overwriting(outputs: Outputs, read: list[str | None]) -> None:
 
 def _backtest(pipeline: Pipeline, path: str, form: str | None, outputs: Outputs) -> int:
     """Run the pipeline over one input and print what became of it; the exit status."""
-    from ..consumers.backtest import Totals, guess_format
+    from ..consumers.backtest import guess_format
     from ..consumers.inputs import Input
     from ..consumers.results import Results
+    from ..consumers.totals import Totals
     from ..engine.counts import Counts
 
     totals = Totals(Counts(rule.name for rule in pipeline.rules))

@@ -59,7 +59,7 @@ def command(
     """
     # Imported here, so that help comes at once.
     from .demo_stream import in_process, messages, send
-    from .run import Stop, stop_signals
+    from .stop import Stop, stop_signals
 
     started = time.monotonic()
     told = messages()
@@ -213,10 +213,12 @@ def _consume(client: Any, spec: Spec, stop: Any) -> tuple[Counts, list[Alert]]:
     """Read the stream to its end: the counts and the alerts, which are in a file as well."""
     from ..consumers.kinesis_reader import KinesisReader
     from ..consumers.local import LocalConsumer, host
+    from ..consumers.metrics import Metrics
     from ..engine.aws import Service
     from ..engine.counts import Counts
     from ..engine.pipeline import Outcome
     from ..engine.sinks.local import FileSink
+    from ..rules.edges import Edges
 
     counts, alerts = Counts(rule.name for rule in spec.rules), list[Any]()
 
@@ -231,7 +233,10 @@ def _consume(client: Any, spec: Spec, stop: Any) -> tuple[Counts, list[Alert]]:
         def log(event: str, **fields: object) -> None:
             print(json.dumps({"event": event, **fields}), file=lines)
 
-        shared = host(spec, reader, sink, observe=observe, log=log)
+        shared = host(
+            spec, reader, edges=Edges(spec), alerts=sink, observe=observe, log=log,
+            metrics=Metrics(),
+        )  # fmt: skip
         LocalConsumer(reader, shared, until_end=True).run(stop)
     sink.close()
     return counts, alerts

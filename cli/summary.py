@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..consumers.backtest import Totals
+from ..consumers.totals import Totals
 from ..engine.batch import Verdict
 from ..engine.counts import Counts, RuleCounts
 

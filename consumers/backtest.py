@@ -8,16 +8,13 @@ record's arrival time is, the input says.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, count, repeat
 
 import msgspec
 import numpy as np
 
 from ..engine.batch import NO_TIME, Record, UserRecords
-from ..engine.counts import Counts
 from ..engine.errors import InputError
 from ..engine.pipeline import Outcome, Pipeline
 from .csv_rows import Row, read_csv
@@ -36,28 +33,6 @@ class _KinesisLine(msgspec.Struct):
     SequenceNumber: str
     Data: str
     PartitionKey: str
-
-
-@dataclass
-class Totals:
-    """What became of a whole input.
-
-    reasons: how often each (stage, reason) occurred among the rejected records. states: how often
-    each alert state was entered. unread: records that no rule saw, because they could not be read.
-    """
-
-    counts: Counts
-    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
-    unread: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        """Add what one push gave."""
-        self.counts.add(outcome.counts)
-        self.states.update(alert.state for alert in outcome.alerts)
-        for row in outcome.rejected:
-            self.reasons[row.stage, row.reason] += 1
-            self.unread += row.rule is None
 
 
 def guess_format(source: Input) -> str:
@@ -95,8 +70,11 @@ def read_ndjson(source: Input) -> Iterator[Record]:
     )  # fmt: skip
 
 
-def batches(source: Input, form: str) -> Iterator[Record | UserRecords]:
-    """As `read`, but lines that are user records each come in batches, which is quicker."""
+def batches(source: Input, form: str, shard: str = SHARD) -> Iterator[Record | UserRecords]:
+    """As `read`, but lines that are user records each come in batches, which is quicker.
+
+    `shard` is the shard id of such lines.
+    """
     if form != "ndjson":
         yield from read(source, form)
         return
@@ -105,7 +83,7 @@ def batches(source: Input, form: str) -> Iterator[Record | UserRecords]:
             lines = block[start : start + BATCH_RECORDS_MAX]
             first, rows = source.line + start + 1, len(lines)
             yield UserRecords(
-                shard_id=SHARD,
+                shard_id=shard,
                 sequences=list(map(str, range(first, first + rows))),
                 record=np.arange(rows),
                 sub=np.zeros(rows, np.int64),

@@ -55,6 +55,13 @@ class Input:
         if self.name != "standard input":
             self._raw.close()
 
+    def fileno(self) -> int | None:
+        """The number of the open file, None where the operating system knows of none."""
+        try:
+            return self._raw.fileno()
+        except (OSError, ValueError):
+            return None
+
     @property
     def bytes_read(self) -> int:
         """Bytes of the file that were read, out of `total`."""

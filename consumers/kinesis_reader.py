@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from ..engine.aws import RefusedError, Service
 from ..engine.batch import Position, Record
-from ..engine.errors import StreamgaugeError
+from ..engine.errors import StreamgaugeError, UnavailableError
 from ..engine.records import arrival_ms
+from . import kinesis_answers
 from .shard import Fetched
 
 RECORDS_MAX = 10_000  # of one read; the service gives no more
@@ -35,6 +36,7 @@ class KinesisReader:
 
     def __init__(self, service: Service, stream: str) -> None:
         """Take the service `kinesis` and the name or ARN of the stream."""
+        service.prepare(kinesis_answers.attach)
         self._service = service
         self._name = stream
         self._arn = {"StreamARN": stream} if stream.startswith("arn:") else {}
@@ -74,23 +76,13 @@ class KinesisReader:
         """The next records; None where the iterator has expired."""
         request = {**self._arn, "ShardIterator": iterator, "Limit": RECORDS_MAX}
         try:
-            answer = self._call("get_records", **request)
+            with kinesis_answers.of_shard(shard_id):
+                answer = self._call("get_records", **request)
         except RefusedError as error:
             if error.code == EXPIRED:
                 return None
             raise
-        records = [
-            Record(
-                shard_id,
-                given["SequenceNumber"],
-                given["Data"],
-                given["PartitionKey"],
-                arrival_ms(given.get("ApproximateArrivalTimestamp")),
-            )
-            for given in answer["Records"]
-        ]
-        behind = answer.get("MillisBehindLatest", 0)
-        return Fetched(records, answer.get("NextShardIterator"), behind)
+        return kinesis_answers.fetched(answer) or _fetched(shard_id, answer)
 
     def _call(self, operation: str, **request: Any) -> Any:
         try:
@@ -99,3 +91,21 @@ class KinesisReader:
             if error.code in HINTS:
                 raise RefusedError(error.cause, error.code, HINTS[error.code]) from error
             raise
+
+
+def _fetched(shard_id: str, answer: dict[str, Any]) -> Fetched:
+    """What was read, of an answer that botocore has parsed."""
+    try:
+        records = [
+            Record(
+                shard_id,
+                given["SequenceNumber"],
+                given["Data"],
+                given.get("PartitionKey", ""),  # a producer may name none
+                arrival_ms(given.get("ApproximateArrivalTimestamp")),
+            )
+            for given in answer["Records"]
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UnavailableError(f"shard {shard_id}: no answer of GetRecords: {error!r}") from error
+    return Fetched(records, answer.get("NextShardIterator"), answer.get("MillisBehindLatest", 0))

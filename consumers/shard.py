@@ -19,13 +19,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..engine.batch import Alert, Position, Record, Rejected
 from ..engine.errors import FencedError, StateError, UnavailableError
 from ..engine.pipeline import Outcome, Pipeline
-from ..engine.sinks.base import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, RETRY_SECONDS_MAX, Sink
+from ..engine.sinks.base import Sink
 from ..engine.state import StateStore
+from .backoff import Backoff, Refusal
+from .metrics import Metrics
 
 READ_SECONDS_MIN = 0.2  # between two reads: a shard answers five a second to all who read it
 TIP_SECONDS = 0.5  # between two reads where nothing is behind
@@ -65,8 +67,9 @@ class Host:
 
     plan: makes an empty pipeline, as often as it is called. save_seconds: how often a state object
     is due. observe: is told each outcome, once it is applied; of records that are read again, as
-    after another owner's state was taken over, again. now: seconds that never go back, for
-    pauses and for when a state object is due, never for an answer. random: 0 to 1.
+    after another owner's state was taken over, again. metrics: counted into. now: seconds that
+    never go back, for pauses and for when a state object is due, never for an answer. random: 0 to
+    1. wall: seconds since 1970, for metrics only.
     """
 
     pipeline: str
@@ -78,45 +81,18 @@ class Host:
     save_seconds: float
     observe: Callable[[Outcome], None]
     log: Log
+    metrics: Metrics
     now: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random_module.random
-
-
-class Backoff:
-    """Pauses between tries of one thing, with full jitter and a limit.
-
-    Each pause is uniform between 0 and a bound that doubles from PAUSE_SECONDS_FIRST to
-    PAUSE_SECONDS_MAX.
-    """
-
-    def __init__(self, now: Callable[[], float], random: Callable[[], float]) -> None:
-        """Start with the last try having gone well."""
-        self._now = now
-        self._random = random
-        self.clear()
-
-    def clear(self) -> None:
-        """Note that a try has gone well."""
-        self._since: float | None = None
-        self._bound = PAUSE_SECONDS_FIRST
-
-    def pause(self, error: UnavailableError) -> float:
-        """Seconds to wait after a try that was refused; the error, RETRY_SECONDS_MAX on."""
-        now = self._now()
-        if self._since is None:
-            self._since = now
-        if now - self._since >= RETRY_SECONDS_MAX:
-            raise error
-        seconds = self._random() * self._bound
-        self._bound = min(2 * self._bound, PAUSE_SECONDS_MAX)
-        return seconds
+    wall: Callable[[], float] = time.time
 
 
 class Shard:
     """The loop of one shard, as steps.
 
     at_tip: the last read gave nothing, and nothing was behind. closed: the shard was read to its
-    end. generation: number of the newest state object known. `positions` of a shard that has a
+    end. generation: number of the newest state object known. refused: the step that was refused at
+    its last try, None where it went well. `positions` of a shard that has a
     parent may name the parent's, too: a child begins with the windows of the shard it was split
     from.
     """
@@ -128,6 +104,7 @@ class Shard:
         self._host = host
         self._finishing = False
         self._wait_until = 0.0
+        self.refused: Refusal | None = None
         self._backoff = Backoff(host.now, host.random)
         self._fences = 0
         self._peace = 0
@@ -182,6 +159,11 @@ class Shard:
         """Let go of the memory of a shard that is finished."""
         assert self.finished, self.shard_id
         self._pipeline = None
+        self._host.metrics.forget(self.shard_id)
+
+    def inspect(self, device: str) -> list[dict[str, Any]]:
+        """What every rule knows of a device; nothing where it is unknown here."""
+        return [] if self._pipeline is None else self._pipeline.inspect(device)
 
     def step(self) -> None:
         """Do the one thing that is due; where that is refused, wait and do it again.
@@ -199,6 +181,9 @@ class Shard:
             self._reload(error)
         else:
             self._backoff.clear()
+            if self.refused is not None:
+                self.refused = None
+                self._host.metrics.set("shard_waiting", 0, shard=self.shard_id)
 
     def due(self) -> Callable[[], None]:
         """The step that is to be done next."""
@@ -231,6 +216,7 @@ class Shard:
         self.generation = max(found, default=0)
         self._prunable = len(found) > STATES_KEPT  # the last owner did not come to it
         self._save_at = host.now() + host.save_seconds
+        host.metrics.set("checkpoint_timestamp_seconds", host.wall(), shard=self.shard_id)
         at = self.position
         host.log(
             "shard_started",
@@ -285,6 +271,8 @@ class Shard:
         self._iterator = fetched.iterator
         self._records = fetched.records
         self.closed = fetched.iterator is None
+        host.metrics.add("shard_reads_total", shard=self.shard_id)
+        host.metrics.set("shard_lag_seconds", fetched.behind / 1000, shard=self.shard_id)
         self.at_tip = not fetched.records and fetched.behind == 0
         self._read_at = host.now() + (TIP_SECONDS if self.at_tip else READ_SECONDS_MIN)
 
@@ -301,6 +289,15 @@ class Shard:
         if outcome.rejected:
             self._undelivered.append(partial(self._host.errors.deliver, outcome.rejected))
         self._host.observe(outcome)
+        self._measure(outcome)
+
+    def _measure(self, outcome: Outcome) -> None:
+        pipeline, metrics = self._pipeline, self._host.metrics
+        assert pipeline is not None
+        metrics.observe(self.shard_id, outcome)
+        for rule, devices in pipeline.firing.items():
+            metrics.set("alerts_firing", devices, shard=self.shard_id, rule=rule)
+        metrics.set("stale_threshold_devices", pipeline.stale_devices, shard=self.shard_id)
 
     def deliver(self) -> None:
         """Hand the rows of the outcome to the next sink that has not acknowledged them."""
@@ -326,6 +323,7 @@ class Shard:
         self._unsaved = False
         self._prunable = True
         self._save_at = host.now() + host.save_seconds
+        host.metrics.set("checkpoint_timestamp_seconds", host.wall(), shard=self.shard_id)
         self._peace += 1
         if self._peace >= PEACE_SAVES:
             self._fences = 0
@@ -356,6 +354,10 @@ class Shard:
     def _wait(self, step: str, error: UnavailableError) -> None:
         """Put the next step off."""
         pause = self._backoff.pause(error)
+        assert self._backoff.since is not None
+        self.refused = Refusal(step, self._backoff.since, str(error))
+        self._host.metrics.add("refused_total", shard=self.shard_id, step=step)
+        self._host.metrics.set("shard_waiting", 1, shard=self.shard_id)
         self._wait_until = self._host.now() + pause
         self._host.log(
             "waiting", shard=self.shard_id, step=step, seconds=round(pause, 3), cause=str(error)
@@ -365,6 +367,7 @@ class Shard:
         """Give up what was not saved: the newest state object is another owner's. Go on there."""
         self._fences += 1
         self._peace = 0
+        self._host.metrics.add("fenced_total", shard=self.shard_id)
         self._host.log("fenced", shard=self.shard_id, times=self._fences, cause=str(error))
         if self._fences > FENCES_MAX:
             raise error

@@ -114,13 +114,24 @@ class Service:
         self._client = client
         self._given = client is not None and make is None
         self._make = make or (lambda: make_client(name))
+        self._hooks: list[Callable[[Any], object]] = []
+
+    def prepare(self, hook: Callable[[Any], object]) -> None:
+        """Have `hook` called with the client, and with each that follows it; once for each."""
+        if hook not in self._hooks:
+            self._hooks.append(hook)
+            if self._client is not None:
+                hook(self._client)
 
     @property
     def client(self) -> Any:
         """The boto3 client; StreamgaugeError where none can be made."""
         client = self._client
         if client is None:
-            client = self._client = self._make()
+            client = self._make()
+            for hook in self._hooks:
+                hook(client)
+            self._client = client
         return client
 
     def call(self, operation: str, of: str, **request: Any) -> Any:

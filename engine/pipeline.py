@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from . import state
+import numpy as np
+
+from . import inspect, state
 from .alert import AlertStates
 from .batch import Alert, Batch, Position, Record, Rejected, Statistics, UserRecords
 from .counts import Counts
@@ -191,6 +193,21 @@ class Pipeline:
     def removed(self) -> dict[str, int]:
         """Rules of the restored state that are no more: how many of their devices were firing."""
         return dict(self._memory.removed)
+
+    def inspect(self, device: str) -> list[dict[str, Any]]:
+        """What each rule knows of a device now, see `inspect.device`; changes nothing."""
+        return inspect.device(device, self.rules, self._memory, self._thresholds)
+
+    @property
+    def firing(self) -> dict[str, int]:
+        """How many devices are firing now, by rule."""
+        rules = self._memory.rules
+        return {name: int(np.count_nonzero(rule.alerts.firing)) for name, rule in rules.items()}
+
+    @property
+    def stale_devices(self) -> int:
+        """How many devices are judged by limits that are too old, as the table is down."""
+        return self._thresholds.stale_devices
 
     def _read(self, records: Given) -> Iterator[_Read]:
         positions = dict(self._memory.positions)

@@ -59,6 +59,10 @@ class StateStore(Protocol):
         """The numbers of all objects there are, ascending; empty for an unknown shard."""
         ...
 
+    def exists(self, pipeline: str, shard: str, generation: int) -> bool:
+        """Whether there is an object of this number; cheaper than `generations`."""
+        ...
+
     def read(self, pipeline: str, shard: str, generation: int) -> bytes:
         """The bytes of one object, as they were given; StateError where there is none."""
         ...

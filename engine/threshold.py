@@ -29,7 +29,7 @@ from .errors import ConfigError, Problem, UnavailableError
 from .kernels import run_starts
 from .limits import Entry, ThresholdStore, checked
 
-READ_KEYS_MAX = 1000  # (device, rule) pairs asked for in one call of the store
+READ_KEYS_MAX = 100  # (device, rule) pairs asked for in one call of the store, as DynamoDB has it
 DEVICES_MIN = 64  # the first size of the columns
 ALWAYS = NO_TIME  # int64 ms: the start of an entry that was always in force
 NEVER = -NO_TIME  # int64 ms: the end of an entry that no other one follows
@@ -240,6 +240,12 @@ class Thresholds:
             if wrong.size:
                 table.exact(wrong, devices, times, limits)
         return limits
+
+    def known(self, device: int) -> bool:
+        """Whether the limits of a device have been read, or need not be."""
+        if self._store is None:
+            return True
+        return device < len(self._expires) and bool(self._expires[device] != UNREAD)
 
     def forget(self, devices: Ints) -> None:
         """Drop what is known of these device numbers, before they are handed out again."""

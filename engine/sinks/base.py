@@ -36,6 +36,7 @@ PAUSE_SECONDS_MAX = 5.0  # what an outage that has ended may cost at most
 
 Row_contra = TypeVar("Row_contra", contravariant=True)
 Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 
 class Sink(Protocol[Row_contra]):
@@ -81,15 +82,63 @@ class RetryCounts:
     cause: str = ""  # the last refusal
 
 
-class Retry(Generic[Row]):
-    """A sink around another one: a refused call is made again, with growing pauses, up to a limit.
+class Patience:
+    """Makes a call that is refused again, with growing pauses, up to a limit.
 
     Pauses have full jitter: each is uniform between 0 and a bound that doubles from
-    PAUSE_SECONDS_FIRST to PAUSE_SECONDS_MAX. After `seconds_max` the last UnavailableError leaves,
-    and the shard waits: nothing is skipped, the host may deliver the same rows again.
+    PAUSE_SECONDS_FIRST to PAUSE_SECONDS_MAX. After `seconds_max` the last UnavailableError leaves.
 
     Every exception other than UnavailableError leaves at once, also one that `sleep` raises: so a
     host that is told to stop gets out of a pause.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds_max: float = RETRY_SECONDS_MAX,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        """Take `now`, `sleep` (seconds) and `random` (0 to 1), which tests hand in."""
+        self.seconds_max = seconds_max
+        self.counts = RetryCounts()
+        self._now = now
+        self._sleep = sleep
+        self._random = random
+
+    def insist(self, call: Callable[[], Result]) -> Result:
+        """Call until that is not refused and give the answer; UnavailableError after the limit."""
+        start = self._now()
+        bound = PAUSE_SECONDS_FIRST
+        for attempt in range(1, RETRY_ATTEMPTS_MAX + 1):
+            try:
+                answer = call()
+            except UnavailableError as error:
+                self.counts.failing = True
+                self.counts.cause = str(error)
+                left = start + self.seconds_max - self._now()
+                if left <= 0 or attempt == RETRY_ATTEMPTS_MAX:
+                    self.counts.given_up += 1
+                    raise
+                self._pause(min(self._random() * bound, left))
+                bound = min(2 * bound, PAUSE_SECONDS_MAX)
+                self.counts.retries += 1
+            else:
+                self.counts.failing = False
+                return answer
+        raise AssertionError("the last attempt returns or raises")
+
+    def _pause(self, seconds: float) -> None:
+        self.counts.waited_seconds += seconds
+        self._sleep(seconds)
+
+
+class Retry(Generic[Row]):
+    """A sink around another one: a refused call is made again, as `Patience` has it.
+
+    After `seconds_max` the last UnavailableError leaves, and the shard waits: nothing is skipped,
+    the host may deliver the same rows again.
     """
 
     def __init__(
@@ -103,45 +152,22 @@ class Retry(Generic[Row]):
     ) -> None:
         """Wrap a sink; `now`, `sleep` (seconds) and `random` (0 to 1) are handed in by tests."""
         self.sink = sink
-        self.seconds_max = seconds_max
-        self.counts = RetryCounts()
-        self._now = now
-        self._sleep = sleep
-        self._random = random
+        self._patience = Patience(seconds_max=seconds_max, now=now, sleep=sleep, random=random)
+
+    @property
+    def counts(self) -> RetryCounts:
+        """What its calls have gone through."""
+        return self._patience.counts
 
     def deliver(self, rows: Sequence[Row]) -> None:
         """Deliver until the sink acknowledges, or raise UnavailableError after the limit."""
-        self._insist(lambda: self.sink.deliver(rows))
+        self._patience.insist(lambda: self.sink.deliver(rows))
         self.counts.rows += len(rows)
 
     def flush(self) -> None:
         """Flush until the sink acknowledges, or raise UnavailableError after the limit."""
-        self._insist(self.sink.flush)
+        self._patience.insist(self.sink.flush)
 
     def close(self) -> None:
         """Close the sink, once."""
         self.sink.close()
-
-    def _insist(self, call: Callable[[], None]) -> None:
-        start = self._now()
-        bound = PAUSE_SECONDS_FIRST
-        for attempt in range(1, RETRY_ATTEMPTS_MAX + 1):
-            try:
-                call()
-            except UnavailableError as error:
-                self.counts.failing = True
-                self.counts.cause = str(error)
-                left = start + self.seconds_max - self._now()
-                if left <= 0 or attempt == RETRY_ATTEMPTS_MAX:
-                    self.counts.given_up += 1
-                    raise
-                self._pause(min(self._random() * bound, left))
-                bound = min(2 * bound, PAUSE_SECONDS_MAX)
-                self.counts.retries += 1
-            else:
-                self.counts.failing = False
-                return
-
-    def _pause(self, seconds: float) -> None:
-        self.counts.waited_seconds += seconds
-        self._sleep(seconds)

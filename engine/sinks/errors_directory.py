@@ -1,32 +1,15 @@
-"""The error stream as files: gzip NDJSON, by date and hour of arrival.
-
-    <location>/<pipeline>/YYYY/MM/DD/HH/<shard>-<first seq>.<sub>-<last seq>.<sub>.ndjson.gz
-
-Date and hour are UTC; rows without an arrival time are under ``undated/`` instead. Pipeline and
-shard are percent-encoded where unsafe, and of a name beyond 255 bytes the tail is a hash. The same
-rows give the same name and the same bytes, so a repeat overwrites itself. After a restart objects
-may overlap; `read_errors` gives each row once.
-"""
+"""The error stream as files in a directory; error_objects.py says which, and what they hold."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from .. import files
-from ..batch import LAST_TIME, Position, Rejected
-from ..errors import InputError
-from .base import ndjson
+from ..batch import Rejected
+from . import error_objects
 
-SUFFIX = ".ndjson.gz"
-UNDATED = "undated"
-COMPRESSION_LEVEL = 6
 DEPTH_MAX = 5  # directories below the location: pipeline, year, month, day, hour
 
 
@@ -44,14 +27,10 @@ class ErrorDirectory:
 
     def deliver(self, rows: Sequence[Rejected]) -> None:
         """Write one object for each shard and hour, whole and synced."""
-        groups: dict[tuple[str, str], list[Rejected]] = {}
-        for row in rows:
-            groups.setdefault((_hour(row.arrival_time), row.at.shard_id), []).append(row)
-        for (hour, _), group in sorted(groups.items()):
-            group.sort(key=lambda row: row.at.order)  # keeps the order of rules at one position
-            path = self.location / files.segment(self.pipeline) / hour / _name(group)
+        for name, data in error_objects.objects(self.pipeline, rows):
+            path = self.location / name
             with files.available(path):
-                files.replace(path, gzip.compress(ndjson(group), COMPRESSION_LEVEL, mtime=0))
+                files.replace(path, data)
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
@@ -78,14 +57,13 @@ def read_errors(
 
 def _below(directory: Path, depth: int) -> Iterator[Rejected]:
     """The rows of one directory, then those of the directories in it."""
-    seen: set[tuple[Position, str | None]] = set()
+    seen: error_objects.Seen = set()
     names = _listed(directory)
     for name in names:
-        if name.endswith(SUFFIX):
-            for row in _rows(directory / name):
-                if (row.at, row.rule) not in seen:
-                    seen.add((row.at, row.rule))
-                    yield row
+        if name.endswith(error_objects.SUFFIX):
+            path = directory / name
+            with files.available(path), open(path, "rb") as file:
+                yield from error_objects.rows(path, file, seen)
     for name in names if depth else ():
         if (directory / name).is_dir():
             yield from _below(directory / name, depth - 1)
@@ -97,60 +75,3 @@ def _listed(directory: Path) -> list[str]:
             return sorted(os.listdir(directory))
         except FileNotFoundError:
             return []
-
-
-class _Line(msgspec.Struct):
-    """A row as Rejected.line() writes it; other keys are passed over."""
-
-    stage: str
-    reason: str
-    message: str
-    rule: str | None
-    shard_id: str
-    sequence_number: str
-    sub_sequence_number: int
-    arrival_time: int | None
-    partition_key: str
-    data: bytes  # base64 in the text
-
-    def row(self) -> Rejected:
-        return Rejected(
-            stage=self.stage,
-            reason=self.reason,
-            message=self.message,
-            rule=self.rule,
-            at=Position(self.shard_id, self.sequence_number, self.sub_sequence_number),
-            arrival_time=self.arrival_time,
-            partition_key=self.partition_key,
-            data=self.data,
-        )
-
-
-_DECODER = msgspec.json.Decoder(_Line)
-
-
-def _rows(path: Path) -> Iterator[Rejected]:
-    read = 0
-    with files.available(path):
-        try:
-            with gzip.open(path, "rb") as lines:
-                for line in lines:
-                    read += 1
-                    yield _DECODER.decode(line).row()
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(f"{path}:{read + 1}: not a whole gzip file: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{read}: not a rejected row: {error}") from error
-
-
-def _hour(arrival: int | None) -> str:
-    if arrival is None or not 0 <= arrival <= LAST_TIME:
-        return UNDATED
-    at = datetime.fromtimestamp(arrival // 1000, UTC)
-    return f"{at.year:04}/{at.month:02}/{at.day:02}/{at.hour:02}"
-
-
-def _name(group: Sequence[Rejected]) -> str:
-    first, last = group[0].at, group[-1].at
-    ends = "-".join(f"{at.sequence_number}.{at.sub_sequence_number}" for at in (first, last))
-    return files.segment(f"{first.shard_id}-{ends}", files.NAME_BYTES_MAX - len(SUFFIX)) + SUFFIX

@@ -33,6 +33,12 @@ class DirectoryStates:
         """The numbers of all objects there are, ascending."""
         return self._listed(self._directory(pipeline, shard))
 
+    def exists(self, pipeline: str, shard: str, generation: int) -> bool:
+        """Whether there is an object of this number."""
+        path = self._path(pipeline, shard, generation)
+        with files.available(path):
+            return path.is_file()
+
     def read(self, pipeline: str, shard: str, generation: int) -> bytes:
         """The bytes of one object; StateError where there is none."""
         path = self._path(pipeline, shard, generation)
@@ -90,14 +96,14 @@ class DirectoryStates:
                 names = os.listdir(directory)
             except FileNotFoundError:
                 return []
-        return sorted(int(name) for name in names if _GENERATION.fullmatch(name))
+        return sorted(int(name) for name in names if GENERATION.fullmatch(name))
 
     def _clean(self, directory: Path, generation: int) -> None:
         """Remove temporary files of generations up to this one: whoever writes them has lost."""
         with contextlib.suppress(OSError):
             for path, found in files.leftovers(directory):
-                if _GENERATION.fullmatch(found) and int(found) <= generation:
+                if GENERATION.fullmatch(found) and int(found) <= generation:
                     path.unlink(missing_ok=True)
 
 
-_GENERATION = re.compile(rf"[0-9]{{{GENERATION_DIGITS}}}")
+GENERATION = re.compile(rf"[0-9]{{{GENERATION_DIGITS}}}")

@@ -23,6 +23,10 @@ class MemoryStates:
         """The numbers of all objects there are, ascending."""
         return sorted(self._shard(pipeline, shard))
 
+    def exists(self, pipeline: str, shard: str, generation: int) -> bool:
+        """Whether there is an object of this number."""
+        return generation in self._shard(pipeline, shard)
+
     def read(self, pipeline: str, shard: str, generation: int) -> bytes:
         """The bytes of one object; StateError where there is none."""
         objects = self._shard(pipeline, shard)

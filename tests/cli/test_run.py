@@ -159,7 +159,7 @@ def test_an_outage_beyond_the_limit_ends_the_run(
     client: Any, call: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place of the state is a file: nothing can be written there, and nothing is skipped."""
-    monkeypatch.setattr("streamgauge.consumers.shard.RETRY_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("streamgauge.consumers.backoff.RETRY_SECONDS_MAX", 0.2)
     put(client, 4)
     Path("state").write_text("in the way")
     status, out, err = call("p.toml", "--until-end")
@@ -168,29 +168,32 @@ def test_an_outage_beyond_the_limit_ends_the_run(
 
 
 def test_problems_of_the_file_are_all_told(client: Any, call: Run) -> None:
-    tables = (
-        '[state]\nlocation = "s3://bucket/state/"\n[errors]\nlocation = "s3://bucket/errors/"\n'
-        '[alerts]\nsns_topic = "arn:aws:sns:eu-west-1:123456789012:alerts"\n'
-    )
-    Path("p.toml").write_text(TOML + tables)
+    tables = '[archive]\nlocation = "archive/"\n[delivery]\nmode = "fan_out"\n'
+    Path("p.toml").write_text(TOML.replace("[source]\nstream", "[source]\n# stream") + tables)
     status, out, err = call("p.toml")
     assert (status, out) == (1, "")
-    for where in ("state.location", "errors.location", "alerts.sns_topic"):
+    for where in ("archive", "delivery.mode", "source.stream"):
         assert f"p.toml: {where}: error:" in err
-    assert 'state.location = "state/"' in err and "--alerts FILE" in err
-    Path("p.toml").write_text(TOML + tables[tables.index("[alerts]") :])
-    status, _, err = call("p.toml", "--until-end", "--alerts", "a.ndjson")
-    assert status == 0 and "nothing is sent to arn:aws:sns" in err
+    assert "--input -" in err
 
 
-def test_a_table_that_is_not_read_yet_is_told(client: Any, call: Run) -> None:
-    Path("p.toml").write_text(TOML + '[thresholds]\ntable = "limits"\n[delivery]\nworkers = 2\n')
-    _, _, err = call("p.toml", "--until-end")
-    assert "note: the table limits is not read yet" in err
-    assert "one process" in err
+def test_a_topic_may_be_replaced_by_a_file(client: Any, call: Run) -> None:
+    topic = '[alerts]\nsns_topic = "arn:aws:sns:us-east-1:123456789012:absent"\n'
+    Path("p.toml").write_text(TOML + topic)
+    put(client, 2)
+    status, out, err = call("p.toml", "--until-end", "--alerts", "a.ndjson")
+    assert (status, out) == (0, "") and "nothing is sent to arn:aws:sns" in err
+    assert len(lines(Path("a.ndjson").read_text())) == 2
+
+
+def test_a_table_that_is_not_there_ends_it_and_says_how_to_make_it(client: Any, call: Run) -> None:
+    Path("p.toml").write_text(TOML + '[thresholds]\ntable = "limits"\n')
+    put(client, 2)
+    status, out, err = call("p.toml", "--until-end")
+    assert (status, out) == (1, "") and "aws dynamodb create-table --table-name limits" in err
     Path("limits.ndjson").write_text("")
-    _, _, err = call("p.toml", "--until-end", "--thresholds", "limits.ndjson")
-    assert "the table limits" not in err
+    status, out, err = call("p.toml", "--until-end", "--thresholds", "limits.ndjson")
+    assert status == 0 and "the table limits is not read" in err and len(lines(out)) == 2
 
 
 def test_wrong_rules_are_told_before_anything_is_read(client: Any, call: Run) -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from streamgauge import Pipeline, Record
 from streamgauge.consumers import backtest, inputs
 from streamgauge.consumers.backtest import (
-    Totals,
     batches,
     guess_format,
     read,
@@ -28,6 +27,7 @@ from streamgauge.consumers.backtest import (
 )
 from streamgauge.consumers.csv_rows import Row
 from streamgauge.consumers.inputs import Input
+from streamgauge.consumers.totals import Totals
 from streamgauge.engine.batch import NO_TIME
 from streamgauge.engine.counts import Counts
 from streamgauge.engine.errors import InputError

@@ -116,6 +116,13 @@ def test_the_last_answer_of_a_closed_shard(stubbed: tuple[KinesisReader, Stubber
     assert fetched.records == [Record("a", "9", b"x", "k", 1_767_312_000_000)]
 
 
+def test_a_record_may_have_no_partition_key(stubbed: tuple[KinesisReader, Stubber]) -> None:
+    reader, stubber = stubbed
+    given = {"SequenceNumber": "9", "Data": b"x"}
+    stubber.add_response("get_records", {"Records": [given], "NextShardIterator": "j"})
+    assert reader.read("a", "i") == ([Record("a", "9", b"x")], "j", 0)
+
+
 def test_an_expired_iterator_is_none(stubbed: tuple[KinesisReader, Stubber]) -> None:
     reader, stubber = stubbed
     stubber.add_client_error("get_records", "ExpiredIteratorException")
@@ -173,12 +180,16 @@ NO_ANSWER = [
 
 @pytest.mark.parametrize("error", NO_ANSWER, ids=lambda error: type(error).__name__)
 def test_no_answer_is_waited_for(error: Exception) -> None:
-    class Client:
-        def list_shards(self, **_: Any) -> Any:
-            raise error
+    def fail(**_: Any) -> None:
+        raise error
 
-    with pytest.raises(UnavailableError):
-        KinesisReader(Service("kinesis", Client()), "s").shards()
+    client = make_client("kinesis")
+    client.meta.events.register("before-send.kinesis.*", fail)
+    reader = KinesisReader(Service("kinesis", client), "s")
+    with pytest.raises(UnavailableError, match="stream s"):
+        reader.shards()
+    with pytest.raises(UnavailableError, match="stream s"):
+        reader.read("a", "i")
 
 
 def test_a_server_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

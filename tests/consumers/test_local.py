@@ -20,13 +20,10 @@ from plain_kpl import Kinesis
 
 from streamgauge import Alert
 from streamgauge.consumers.kinesis_reader import KinesisReader
-from streamgauge.consumers.local import (
-    DRAIN_SECONDS_MAX,
-    LIST_SECONDS,
-    LocalConsumer,
-    host,
-    unsupported,
-)
+from streamgauge.consumers.listing import LIST_SECONDS
+from streamgauge.consumers.local import LocalConsumer, host, unsupported
+from streamgauge.consumers.metrics import Metrics
+from streamgauge.consumers.reading import DRAIN_SECONDS_MAX
 from streamgauge.consumers.shard import Host
 from streamgauge.engine.aws import Service, make_client
 from streamgauge.engine.counts import Counts
@@ -36,6 +33,7 @@ from streamgauge.engine.sinks.local import MemorySink
 from streamgauge.engine.stores.memory import MemoryStates
 from streamgauge.engine.stores.thresholds import FileThresholds
 from streamgauge.rules import spec as specs
+from streamgauge.rules.edges import Edges
 from streamgauge.rules.plan import Pipeline
 
 TOML = (torture.HERE / "torture.toml").read_text()
@@ -76,7 +74,7 @@ class Bench:
             save_seconds=self.save_seconds,
             observe=lambda outcome: self.counts.add(outcome.counts),
             log=lambda event, **fields: self.log.append({"event": event, **fields}),
-            now=self.clock.now, random=lambda: 1.0,
+            metrics=Metrics(), now=self.clock.now, random=lambda: 1.0,
         )  # fmt: skip
         return LocalConsumer(self.stream, shared, until_end=until_end, sleep=self.clock.sleep)
 
@@ -147,8 +145,9 @@ def through_boto3(client: Any, folder: Path, sink: MemorySink, counts: Counts) -
     spec, clock = specs.parse(toml), Clock()
     reader = KinesisReader(Service("kinesis", client), "telemetry")
     shared = host(
-        spec, reader, sink, thresholds=FileThresholds(TABLE),
+        spec, reader, edges=Edges(spec), alerts=sink, thresholds=FileThresholds(TABLE),
         observe=lambda outcome: counts.add(outcome.counts), log=lambda event, **fields: None,
+        metrics=Metrics(),
     )  # fmt: skip
     return LocalConsumer(reader, shared, until_end=True, sleep=clock.sleep)
 
@@ -346,13 +345,9 @@ def test_an_outage_of_the_list_has_a_limit() -> None:
 @pytest.mark.parametrize(
     ("table", "where"),
     [
-        ('[errors]\nlocation = "s3://bucket/errors/"', "errors.location"),
-        ('[state]\nlocation = "s3://bucket/state/"', "state.location"),
-        ('[alerts]\nsns_topic = "arn:aws:sns:eu-west-1:123456789012:t"', "alerts.sns_topic"),
         ('[archive]\nlocation = "archive/"', "archive"),
         ('[delivery]\nmode = "fan_out"', "delivery.mode"),
         ('[source]\nout_of_range = "reject"\nstream = "s"', "source.out_of_range"),
-        ("", "source.stream"),
     ],
 )
 def test_what_it_cannot_do_yet_is_named(table: str, where: str) -> None:
@@ -362,6 +357,3 @@ def test_what_it_cannot_do_yet_is_named(table: str, where: str) -> None:
     spec = specs.parse(f'[pipeline]\nname = "p"\n[[rules]]\n{lines}\n{source}{table}\n')
     (problem,) = unsupported(spec)
     assert problem.where == where
-    assert list(unsupported(spec, alerts_given=True)) == (
-        [] if where == "alerts.sns_topic" else [problem]
-    )

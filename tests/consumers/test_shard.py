@@ -11,6 +11,7 @@ import pytest
 from memory_stream import MemoryStream
 
 from streamgauge import Alert, Record, Rejected
+from streamgauge.consumers.metrics import Metrics
 from streamgauge.consumers.shard import (
     READ_SECONDS_MIN,
     TIP_SECONDS,
@@ -70,6 +71,7 @@ class Table:
     def start(self, name: str = NAME, parents: tuple[str, ...] = ()) -> Shard:
         spec = specs.parse(TOML)
         host = Host(
+            metrics=Metrics(),
             pipeline="p", plan=lambda: Pipeline.plan(spec, one_shard=True), reader=self.stream,
             alerts=self.alerts, errors=self.errors, states=self.states,
             save_seconds=self.save_seconds, observe=lambda outcome: None,

@@ -24,6 +24,7 @@ from plain_oracle import Oracle
 
 from streamgauge import Alert, Outcome, Position, Rejected
 from streamgauge.consumers import shard as shard_loop
+from streamgauge.consumers.metrics import Metrics
 from streamgauge.consumers.shard import Host, Shard
 from streamgauge.engine import state
 from streamgauge.engine.errors import FencedError, UnavailableError
@@ -150,7 +151,8 @@ class Simulation:
         return Host(
             pipeline=self.spec.pipeline.name, plan=self.plan, reader=self.stream,
             alerts=self.alerts, errors=self.errors, states=worker, save_seconds=self.save_seconds,
-            observe=worker.observe, log=worker.log, now=self.now, random=self.random.random,
+            observe=worker.observe, log=worker.log, metrics=Metrics(),
+            now=self.now, random=self.random.random,
         )  # fmt: skip
 
     def step(self, worker: Worker) -> bool:
