@@ -24,7 +24,7 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "backtest": ("backtest", "Run a pipeline over recorded readings."),
     "run": ("run", "Run a pipeline on a stream, from this machine."),
     "thresholds": ("thresholds", "Read and change the limits of single devices."),
-    "demo": ("demo", "Show it all on real telemetry, with nothing but this machine."),
+    "demo": ("demo", "Run it all on a simulated fleet, with nothing but this machine."),
 }
 FOUND_PROBLEMS = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

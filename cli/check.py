@@ -243,8 +243,6 @@ def notes(spec: Spec) -> Iterator[str]:
     for problem in unsupported(spec):
         if problem.where != "source.stream":
             yield f"not there yet: {problem.where}: {problem.message}; `run` refuses it"
-    if spec.thresholds.table:
-        yield "not there yet: thresholds.table: limits are read from --thresholds FILE only"
 
 
 def _statistic(spec: Spec, rule: RuleSpec) -> str:
