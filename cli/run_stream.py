@@ -122,6 +122,6 @@ def _report(
     if consumer.unsaved:
         names = ", ".join(consumer.unsaved)
         left.append(f"not saved, to be read again by the next run: {names}")
-    if consumer.unread:
+    if consumer.unread and options.until_end:
         left.append(f"not read, their parents have not ended: {', '.join(consumer.unread)}")
     return report(totals, f"stream {options.spec.source.stream}", seconds, left)

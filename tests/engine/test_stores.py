@@ -10,23 +10,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
+from streamgauge.engine.aws import Service, make_client
 from streamgauge.engine.errors import FencedError, StateError, UnavailableError
 from streamgauge.engine.state import StateStore
 from streamgauge.engine.stores.directory import DirectoryStates
 from streamgauge.engine.stores.memory import MemoryStates
+from streamgauge.engine.stores.s3 import BucketStates
 
 STATE_STORES: dict[str, Callable[[Path], StateStore]] = {
     "memory": lambda path: MemoryStates(),
     "directory": lambda path: DirectoryStates(path / "state"),
     "directory, as text": lambda path: DirectoryStates(str(path)),
+    "bucket": lambda path: BucketStates("s3://states/some/prefix/", Service("s3")),
+    "bucket, whole": lambda path: BucketStates("s3://states", Service("s3")),
 }
 
 
 @pytest.fixture(params=STATE_STORES.values(), ids=list(STATE_STORES))
-def states(request: pytest.FixtureRequest, tmp_path: Path) -> StateStore:
-    made: StateStore = request.param(tmp_path)
-    return made
+def states(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateStore]:
+    if "bucket" not in request.node.callspec.id:
+        yield request.param(tmp_path)
+        return
+    with mock_aws():
+        make_client("s3").create_bucket(Bucket="states")
+        yield request.param(tmp_path)
+
+
+def test_that_there_is_one_is_seen_without_a_list(states: StateStore) -> None:
+    assert not states.exists("p", "s", 3)
+    states.create("p", "s", 3, b"x")
+    assert states.exists("p", "s", 3) and not states.exists("p", "s", 4)
 
 
 def test_objects_come_back_as_given(states: StateStore) -> None:
