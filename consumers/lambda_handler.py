@@ -1,0 +1,230 @@
+"""The Lambda host: one event of a Kinesis event source mapping to its batchItemFailures.
+
+    records -> push -> every sink has acknowledged -> state object (a delta) -> answer
+
+Set the handler to `streamgauge.consumers.lambda_handler.handler`, and STREAMGAUGE_PIPELINE to the
+pipeline file in the package (by default pipeline.toml). The mapping needs ReportBatchItemFailures
+and a parallelisation factor of 1: with more, the batches of one shard fence each other.
+
+What a sandbox remembers is used only while nobody has written the next state object. An aggregate
+fails or passes whole; records that come again are known by their positions. A child of a shard that
+was split starts empty: an event does not name parents.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..engine.batch import Record
+from ..engine.errors import ConfigError, FencedError, InputError, Problem, UnavailableError
+from ..engine.pipeline import Pipeline
+from ..engine.records import arrival_ms
+from ..engine.sinks.base import Patience
+from ..rules import plan
+from ..rules.edges import Edges
+from ..rules.spec import Spec, load
+from .recall import FULL_EVERY, FULL_KEPT, recall
+
+PIECE_RECORDS = 1000  # Kinesis records that are pushed between two looks at the deadline
+RESERVE_SECONDS = 5.0  # kept for saving, of the time that is left to an invocation
+SECONDS_MAX = 60.0  # where the context does not say how much time there is
+
+Failures = dict[str, list[dict[str, str]]]
+
+
+class _Warm(NamedTuple):
+    """What a sandbox remembers of a shard, and the full generations known of."""
+
+    pipeline: Pipeline
+    generation: int
+    full: list[int]
+
+
+def log(event: str, **fields: object) -> None:
+    """Write one line of JSON to standard output, which the runtime logs; never a payload."""
+    stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(json.dumps({"time": stamp, "event": event, **fields}), flush=True)
+
+
+class Handler:
+    """Handles events for one pipeline file, over what it has in memory and what the stores hold."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        edges: Edges | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        log: Callable[..., None] = log,
+    ) -> None:
+        """Make nothing yet; ConfigError where the file asks for what this host cannot do."""
+        problems = [
+            Problem(where, "not supported in Lambda yet")
+            for where, asked in (
+                ("delivery.mode", spec.delivery.mode != "ordered"),
+                ("source.out_of_range", spec.source.out_of_range != "evaluate"),
+                ("archive", spec.archive is not None),
+            )
+            if asked
+        ]
+        if problems:
+            raise ConfigError(problems)
+        self._spec = spec
+        self._name = spec.pipeline.name
+        edges = Edges(spec) if edges is None else edges
+        self._alerts, self._errors = edges.alerts(), edges.errors()
+        self._states, self._limits = edges.states(), edges.thresholds()
+        self._now, self._sleep, self._log = now, sleep, log
+        self._warm: dict[str, _Warm] = {}
+
+    def __call__(self, event: Any, context: Any) -> Failures:
+        """Handle an event; the answer names the first record that is to come again, if any.
+
+        Raises:
+            InputError: it is no event of a Kinesis mapping; names what is wrong.
+            StreamgaugeError: nobody can go on; the whole batch comes again.
+        """
+        left = getattr(context, "get_remaining_time_in_millis", None)
+        seconds = SECONDS_MAX if left is None else left() / 1000
+        until = self._now() + max(0.0, seconds - RESERVE_SECONDS)
+        shards: dict[str, list[Record]] = {}
+        for record in records_of(event):
+            shards.setdefault(record.shard_id, []).append(record)
+        failed = [
+            number
+            for shard, records in shards.items()
+            if (number := self._shard(shard, records, until)) is not None
+        ]
+        number = min(failed, key=int, default=None)
+        return {"batchItemFailures": [] if number is None else [{"itemIdentifier": number}]}
+
+    def _shard(self, shard: str, records: list[Record], until: float) -> str | None:
+        """Work through the records of a shard; the sequence number of the first not done."""
+        done = 0
+        try:
+            warm = self._recalled(shard)
+            self._warm.pop(shard, None)  # until all is safe, nothing is remembered
+            while done < len(records) and (not done or self._now() < until):
+                piece = records[done : done + PIECE_RECORDS]
+                if not self._piece(warm.pipeline, piece, until):
+                    break
+                done += len(piece)
+            if not done:
+                return records[0].sequence_number
+            self._warm[shard] = self._saved(shard, warm)
+        except UnavailableError as error:
+            self._log("unavailable", shard=shard, cause=str(error))
+            return records[0].sequence_number
+        except FencedError as error:  # another invocation has gone on with this shard
+            self._log("fenced", shard=shard, cause=str(error))
+            return records[0].sequence_number
+        return records[done].sequence_number if done < len(records) else None
+
+    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float) -> bool:
+        """Push and deliver some records; False where they must come again and nothing was applied.
+
+        Raises:
+            UnavailableError: they were applied, but a sink has not taken all that came of it.
+        """
+        patience = Patience(
+            seconds_max=max(0.0, until - self._now()), now=self._now, sleep=self._sleep
+        )
+        try:
+            outcome = patience.insist(lambda: pipeline.push(piece))
+        except UnavailableError as error:
+            self._log("waiting", cause=str(error))
+            return False
+        if outcome.alerts:
+            patience.insist(lambda: self._alerts.deliver(outcome.alerts))
+        if outcome.rejected:
+            patience.insist(lambda: self._errors.deliver(outcome.rejected))
+        return True
+
+    def _recalled(self, shard: str) -> _Warm:
+        """What is remembered, if nobody has gone on since; else the newest state that is stored."""
+        warm = self._warm.get(shard)
+        if warm is not None and not self._states.exists(self._name, shard, warm.generation + 1):
+            return warm
+        found = self._states.generations(self._name, shard)
+        newest = max(found, default=0)
+        recalled = recall(self._states, self._name, shard, found, self._plan, self._log)
+        if recalled is None:
+            return _Warm(self._plan(), newest, [])
+        # After a torn object the next one is full: a delta would have nothing to stand on.
+        full = recalled.full if recalled.generation == newest else []
+        return _Warm(recalled.pipeline, newest, full)
+
+    def _plan(self) -> Pipeline:
+        return plan.Pipeline.plan(self._spec, self._limits, one_shard=True)
+
+    def _saved(self, shard: str, warm: _Warm) -> _Warm:
+        """Write the next state object, a delta, now and then a full one; remove old ones."""
+        generation = warm.generation + 1
+        full = not warm.full or generation - warm.full[-1] >= FULL_EVERY
+        data = warm.pipeline.save(full=full)
+        self._states.create(self._name, shard, generation, data)
+        kept = [*warm.full, generation] if full else warm.full
+        if full and len(kept) > FULL_KEPT:
+            kept = kept[-FULL_KEPT:]
+            self._prune(shard, kept[0])
+        return _Warm(warm.pipeline, generation, kept)
+
+    def _prune(self, shard: str, oldest: int) -> None:
+        try:
+            self._states.prune(self._name, shard, oldest)
+        except UnavailableError as error:
+            self._log("prune_refused", shard=shard, cause=str(error))
+
+
+def records_of(event: Any) -> list[Record]:
+    """The Kinesis records of an event.
+
+    Raises:
+        InputError: it is none of a Kinesis event source mapping; names record and key.
+    """
+    given = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(given, list):
+        raise InputError("event: expected the Records of a Kinesis event source mapping")
+    return [_record(number, one) for number, one in enumerate(given)]
+
+
+def _record(number: int, given: Any) -> Record:
+    where = f"event: Records[{number}]"
+    try:
+        kinesis, identity = given["kinesis"], given["eventID"]
+        shard, _, sequence = identity.rpartition(":")
+        record = Record(
+            shard_id=shard,
+            sequence_number=kinesis["sequenceNumber"],
+            data=base64.b64decode(kinesis["data"], validate=True),
+            partition_key=kinesis.get("partitionKey", ""),
+            arrival=arrival_ms(kinesis.get("approximateArrivalTimestamp")),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: expected a record of a Kinesis stream: {error!r}") from None
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{where}: kinesis.data: expected base64: {error}") from None
+    if not shard or sequence != record.sequence_number or not sequence.isdecimal():
+        raise InputError(f"{where}: eventID: expected shard:sequence, found {identity!r}")
+    return record
+
+
+_handler: Handler | None = None
+
+
+def handler(event: Any, context: Any) -> Failures:
+    """The entry of the Lambda runtime; the pipeline file is read at the first event."""
+    global _handler
+    if _handler is None:
+        root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
+        _handler = Handler(load(root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")))
+    return _handler(event, context)
