@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
 
-from ..engine.aws import make_client
+from ..engine.aws import Service, make_client
 from ..engine.batch import Alert
 from ..engine.errors import StreamgaugeError
 
@@ -25,13 +26,30 @@ MESSAGES_MAX = 10  # of one ReceiveMessage
 PAGES_MAX = 100_000
 
 
+class OneAtATime(Service):
+    """A service that one thread calls at a time: what stands in for AWS here is not for several.
+
+    One lock is for all of them, as a topic writes into a queue.
+    """
+
+    def __init__(self, name: str, lock: threading.Lock) -> None:
+        """Take the lock that all services of the cloud share."""
+        super().__init__(name)
+        self._one = lock
+
+    def call(self, operation: str, of: str, **request: Any) -> Any:
+        """Make the call when its turn has come."""
+        with self._one:
+            return super().call(operation, of, **request)
+
+
 class Cloud:
     """Clients of the services, and the names of what was made in them."""
 
     def __init__(self) -> None:
         """Make everything."""
         names = ("kinesis", "dynamodb", "sns", "sqs", "s3")
-        self.kinesis, dynamodb, sns, self.sqs, s3 = map(make_client, names)
+        self.kinesis, dynamodb, sns, sqs, s3 = map(make_client, names)
         self.kinesis.create_stream(StreamName=STREAM, ShardCount=SHARDS)
         dynamodb.create_table(
             TableName=TABLE,
@@ -45,8 +63,8 @@ class Cloud:
             ],
         )
         self.topic: str = sns.create_topic(Name=TOPIC)["TopicArn"]
-        self.queue: str = self.sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-        asked = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])
+        self.queue: str = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+        asked = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])
         sns.subscribe(
             TopicArn=self.topic,
             Protocol="sqs",
@@ -54,17 +72,21 @@ class Cloud:
             Attributes={"RawMessageDelivery": "true"},
         )
         s3.create_bucket(Bucket=BUCKET)
+        lock = threading.Lock()
+        self.services = {name: OneAtATime(name, lock) for name in names}
 
     def receive(self) -> list[Alert]:
         """Some alerts that lie in the queue, taken from it; [] where there are none."""
-        found = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=MESSAGES_MAX)
+        sqs = self.services["sqs"]
+        asked = {"QueueUrl": self.queue, "MaxNumberOfMessages": MESSAGES_MAX}
+        found = sqs.call("receive_message", "the queue", **asked)
         messages = found.get("Messages", [])
         if messages:
             entries = [
                 {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
                 for number, message in enumerate(messages)
             ]
-            self.sqs.delete_message_batch(QueueUrl=self.queue, Entries=entries)
+            sqs.call("delete_message_batch", "the queue", QueueUrl=self.queue, Entries=entries)
         return [msgspec.json.decode(message["Body"], type=Alert) for message in messages]
 
     def records(self) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,6 @@ import msgspec
 from ..consumers.kinesis_reader import KinesisReader
 from ..consumers.local import LocalConsumer, host
 from ..consumers.metrics import Metrics
-from ..engine.aws import Service
 from ..engine.batch import Alert, Rejected
 from ..engine.counts import Counts
 from ..engine.limits import Entry
@@ -63,7 +62,7 @@ class Demo:
         self.progress = Progress(fleet.seconds)
         self._cloud, self._spec, self._fleet, self._folder = cloud, spec, fleet, folder
         self._stop = stop
-        self._edges = Edges(spec)
+        self._edges = Edges(spec, cloud.services)
         self.limits = fleet.thresholds()
         self.truth = Truth(_rule(spec), self.limits)
         self._put_at: dict[tuple[str, int], float] = {}
@@ -117,7 +116,7 @@ class Demo:
         return {str(row.at): row for row in rows}
 
     def _store_limits(self) -> None:
-        items = ThresholdItems(TABLE, Service("dynamodb"), updated_by="demo")
+        items = ThresholdItems(TABLE, self._cloud.services["dynamodb"], updated_by="demo")
         entries: dict[tuple[str, str], list[Entry]] = {}
         for line in self.limits:
             entry = msgspec.convert(line, Entry)
@@ -144,7 +143,7 @@ class Demo:
     def _send(self) -> None:
         """Send the fleet's messages at SPEED, or as fast as they are read."""
         started, progress = time.monotonic(), self.progress
-        with Producer(STREAM, Service("kinesis")) as producer:
+        with Producer(STREAM, self._cloud.services["kinesis"]) as producer:
             for number, tick in enumerate(self._fleet, 1):
                 now = time.time()
                 for message in tick:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 
 from streamgauge import __main__ as entry
 from streamgauge.cli import demo, demo_run
+from streamgauge.cli.demo_cloud import OneAtATime, in_process
 from streamgauge.producers.fleet import Fleet
+from streamgauge.rules import spec as specs
+from streamgauge.rules.edges import Edges
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -114,3 +118,41 @@ def test_a_folder_that_is_not_the_demo_s_is_left_alone(call: Run) -> None:
 def test_what_is_not_as_promised_is_seen(name: str) -> None:
     fine = dict.fromkeys(("lost", "altered", "alerts_missing", "alerts_spurious"), 0)
     assert demo.good(fine) and not demo.good(fine | {name: 1})
+
+
+def test_threads_call_the_cloud_one_at_a_time() -> None:
+    """It is not made for several: a put while the stream is read broke the reading."""
+    inside, most, again = 0, 0, threading.Barrier(4)
+
+    class Client:
+        def call(self, **_: Any) -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            threading.Event().wait(0.002)
+            inside -= 1
+
+    lock = threading.Lock()
+    services = [OneAtATime(name, lock) for name in ("kinesis", "sns", "sqs", "s3")]
+
+    def work(service: OneAtATime) -> None:
+        service._client = Client()
+        again.wait()
+        for _ in range(5):
+            service.call("call", "x")
+
+    threads = [threading.Thread(target=work, args=(service,)) for service in services]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_every_thread_of_the_demo_has_these_services() -> None:
+    with in_process() as cloud:
+        assert set(cloud.services) == {"kinesis", "dynamodb", "sns", "sqs", "s3"}
+        assert all(isinstance(one, OneAtATime) for one in cloud.services.values())
+        names = {"stream": "s", "table": "limits", "topic": cloud.topic, "bucket": "bucket"}
+        edges = Edges(specs.parse(demo.PIPELINE.format(**names)), cloud.services)
+        assert edges.service("kinesis") is cloud.services["kinesis"]
