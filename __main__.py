@@ -1,7 +1,8 @@
 """The command streamgauge: a table of sub-commands, each imported only when it is asked for.
 
 So `--help` and `--version` load neither numpy nor boto3 nor rich. Every module cli/NAME.py has one
-function `command`, whose parameters are the options and whose docstring is the help.
+function `command`, whose parameters are the options and whose docstring is the help, or a `group`
+of several such functions: a typer.Typer.
 """
 
 from __future__ import annotations

@@ -17,16 +17,21 @@ REFRESH_SECONDS = 0.1
 class ProgressBar:
     """A bar on standard error, where that is a terminal and the work takes longer than a second.
 
-    `total` is what `advance` will end at, None where that is not known.
+    `total` is what `advance` will end at, None where that is not known. `noun` is what is counted.
     """
 
     def __init__(
-        self, total: int | None, shown: bool = True, now: Callable[[], float] = time.monotonic
+        self,
+        total: int | None,
+        shown: bool = True,
+        now: Callable[[], float] = time.monotonic,
+        noun: str = "records",
     ) -> None:
         """Show nothing yet; `shown` False keeps it so."""
         self._total = total
         self._shown = shown and sys.stderr.isatty()
         self._now = now
+        self._noun = noun
         self._next = now() + QUIET_SECONDS
         self._bar: Progress | None = None
 
@@ -40,7 +45,7 @@ class ProgressBar:
             self._bar.stop()
 
     def advance(self, done: int, records: int) -> None:
-        """Say how far the work is: `done` of the total, and the records handled so far."""
+        """Say how far the work is: `done` of the total, and the `noun` handled so far."""
         if not self._shown or self._now() < self._next:
             return
         self._next = self._now() + REFRESH_SECONDS
@@ -48,7 +53,8 @@ class ProgressBar:
             self._bar = _bar()
             self._bar.add_task("", total=self._total)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done, description=f"{records:,} records")
+        description = f"{records:,} {self._noun}"
+        self._bar.update(self._bar.task_ids[0], completed=done, description=description)
         self._bar.refresh()
 
 

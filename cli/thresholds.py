@@ -1,29 +1,20 @@
-"""`streamgauge thresholds`: the limits of single devices in the table that a pipeline names."""
+"""`streamgauge thresholds`: the limits of single devices, in the table of a pipeline file."""
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from ..engine.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..engine.limits import Entry
-    from ..engine.stores.threshold_items import ThresholdItems
-    from ..rules.spec import RuleSpec, Spec
-
-FOUND_PROBLEMS = 1
-INTERRUPTED = 130
-ALWAYS, NOW, OWN = "always", "now", "rule"
+    from ..rules.spec import RuleSpec
+    from .threshold_listing import Listing
+    from .threshold_table import Opened
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -35,289 +26,208 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file; names the table.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pipeline file."
+    ),
+]
 RuleName = Annotated[
-    str | None, typer.Option("--rule", help="Name of the rule; not needed where there is one.")
+    str | None, typer.Option("--rule", metavar="R", help="Not needed where there is one rule.")
+]
+FormOf = Annotated[
+    Format | None, typer.Option("--format", help="By the file's name where not given, or ndjson.")
 ]
 
 
 @group.callback()
 def about() -> None:
-    """Read and change the limits of single devices in the pipeline's DynamoDB table.
+    """Read and change the limits of single devices, in the DynamoDB table of a pipeline.
 
-    A change is in force from a time on, by default two refresh intervals from now, so that every
-    consumer has read it by then and a replay decides as the first run did.
+    A change is in force from a time on: two refresh intervals from now unless told otherwise. By
+    then every consumer has read it, and a replay decides as the first run did.
 
     Example: streamgauge thresholds set thermostats.toml t-1 75 --rule overheating
     """
 
 
-@group.command("get")
+@group.command("get", short_help="Show limits.")
 def get(
     file: File,
-    device: Annotated[str | None, typer.Argument(help="One device; all where not given.")] = None,
+    device: Annotated[
+        str | None, typer.Argument(metavar="DEVICE", help="All where not given.")
+    ] = None,
     rule: RuleName = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="In force when: ms or ISO 8601; now.")
+        str | None,
+        typer.Option(metavar="TIME", help="When: ms or ISO 8601; now where not given."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print lines of NDJSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print lines of NDJSON, each with its status.")
+    ] = False,
 ) -> None:
-    """Show limits with their history, and which is in force.
+    """Show limits: those in force, those to come, and the history.
 
     Example: streamgauge thresholds get thermostats.toml t-1
     """
-    spec, items = _opened(file)
-    moment = _now() if at is None else _time(at, "--at")
-    rules = {one.name: one for one in spec.rules}
-    found = [one for one in items.all(device) if rule is None or one[1] == rule]
-    if as_json:
-        from . import threshold_lines
+    from . import threshold_view as view
+    from .threshold_table import check_device, now, opened, rule_named, time_named
 
-        for line in threshold_lines.write(found, Format.NDJSON):
-            typer.echo(line, nl=False)
-        return
-    rows = [("device", "rule", "value", "margin", "version", "in force from (UTC)", "")]
-    for name, of, entries in found:
-        in_force = _in_force(entries, moment)
-        for entry in entries:
-            mark = "in force" if entry is in_force else _mark(entry, moment)
-            rows.append((name, of, *_shown(entry), mark))
-    _print(rows)
+    of = opened(file)
+    moment = now() if at is None else time_named(at, "--at")
+    rules = of.spec.rules if rule is None else (rule_named(of.spec, rule),)
     if device is not None:
-        for name, own in rules.items():
-            if rule in (None, name) and not any(of == name for _, of, _ in found):
-                typer.echo(f"no item of rule {name}: its own {own.threshold:g} is in force")
+        check_device(device)
+    found = _listed(of, rules, device)
+    lines = view.ndjson if as_json else view.table
+    for line in lines(found.limits, moment):
+        typer.echo(line)
+    for line in () if as_json else view.absent(found, rules, device):
+        typer.echo(line)
+    found.check()
 
 
-@group.command("set")
+@group.command(
+    "set",
+    short_help="Set the limit of one device from a time on.",
+    context_settings={"ignore_unknown_options": True},  # so that -5 is a number
+)
 def set_(
     file: File,
-    device: Annotated[str, typer.Argument(help="The device.")],
-    value: Annotated[float, typer.Argument(help="The limit.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its id.")],
+    value: Annotated[float, typer.Argument(metavar="VALUE", help="The limit.")],
     rule: RuleName = None,
     clear_margin: Annotated[
-        str | None,
-        typer.Option(metavar="M|rule", help="Hysteresis; rule: the rule's own. Default: as it is."),
+        float | None,
+        typer.Option(metavar="M", help="Hysteresis; the rule's own where not given."),
     ] = None,
     effective_from: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="ms, ISO 8601, now, or always: drops what was before."),
+        typer.Option(
+            metavar="TIME",
+            help="From when: ms, ISO 8601 or now; always: in place of all that was before.",
+        ),
     ] = None,
 ) -> None:
-    """Set the limit of one device from a time on.
+    """Set the limit of one device from a time on; what was before stays as history.
+
+    Nothing is written where that limit is in force at that time already.
 
     Example: streamgauge thresholds set thermostats.toml t-1 75 --rule overheating
     """
-    spec, items = _opened(file)
-    of = _rule(spec, rule)
-    start = _start(effective_from, spec)
-    margin = _margin(clear_margin, items, device, of.name)
-    before = None if start is None else _own(of)
-    change = items.set(device, of.name, value, margin, start, before)
-    entry = change.entries[-1]
-    if not change.written:
-        typer.echo(f"{device} {of.name}: unchanged, {entry.value:g} (version {entry.version})")
-        return
-    since = "always" if entry.effective_from is None else f"from {_utc(entry.effective_from)} UTC"
-    typer.echo(f"{device} {of.name}: {entry.value:g} (version {entry.version}), {since}")
+    from ..engine.limits import Entry
+    from ..engine.stores.threshold_attributes import storable
+    from .threshold_import import own
+    from .threshold_table import check_device, opened, rule_named, start_named
+    from .threshold_view import told
+
+    of = opened(file)
+    one = rule_named(of.spec, rule)
+    check_device(device)
+    start = start_named(effective_from, of.soonest)
+
+    def entry() -> Entry:
+        return Entry(value, clear_margin, None, start())
+
+    try:
+        storable(entry())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    soonest = of.soonest()
+    change = of.patience.insist(lambda: of.items.set(device, one.name, entry(), own(one)))
+    for line in told(device, one, change, start()):
+        typer.echo(line)
+    begin = change.entries[-1].effective_from
+    if change.written and (begin is None or begin < soonest):
+        _say("note: consumers may read this after it is in force; a replay may decide otherwise")
 
 
-@group.command("import")
+@group.command("import", short_help="Set the limits of many devices.")
 def import_(
     file: File,
-    source: Annotated[str, typer.Argument(metavar="INPUT|-", help="Lines of limits.")],
-    form: Annotated[
-        Format | None, typer.Option("--format", help="By the name, else ndjson.")
-    ] = None,
+    source: Annotated[str, typer.Argument(metavar="INPUT|-", help="Limits; .gz is unpacked.")],
+    form: FormOf = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the lines, write nothing.")
+        bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")
     ] = False,
 ) -> None:
     """Set the limits of many devices: every line is checked before the first is written.
 
-    A line is device, rule, value and where wanted clear_margin; it is set from two refresh
-    intervals on. Lines with a version or effective_from, as `export` writes them, replace the item
-    and its history. What is in the table already is left alone, so an import can be repeated.
+    A line has device, rule, value and where wanted clear_margin and effective_from; it does what
+    `set` does. Lines with the key version, as `export` writes them, say all of their device and
+    rule: they take the place of what is there. What the table says already is not written again.
 
     Example: streamgauge thresholds import thermostats.toml limits.csv
     """
     from . import threshold_lines
-    from .progress import ProgressBar
-    from .stop import stop_signals
+    from .interrupt import Interrupt
+    from .threshold_import import bring
+    from .threshold_table import opened
 
-    spec, items = _opened(file)
-    origin = "standard input" if source == "-" else source
-    data = sys.stdin.buffer.read() if source == "-" else _bytes(source)
-    form = form or (Format.CSV if source.endswith(".csv") else Format.NDJSON)
-    given = threshold_lines.read(data, form, origin, [one.name for one in spec.rules])
-    if dry_run:
-        typer.echo(f"{len(given)} limits are well; nothing is written", err=True)
-        return
-    written = done = 0
-    start = _start(None, spec)
-    rules = {one.name: one for one in spec.rules}
-    with stop_signals() as stop, ProgressBar(len(given)) as bar:
-        for device, name, entries, exact in given:
-            if stop():
-                break
-            if exact:
-                change = items.restore(device, name, entries)
-            else:
-                entry = entries[0]
-                margin = entry.clear_margin
-                if margin is None:
-                    margin = _margin(None, items, device, name)
-                change = items.set(device, name, entry.value, margin, start, _own(rules[name]))
-            written += change.written
-            done += 1
-            bar.advance(done, done)
-    typer.echo(
-        f"{done} of {len(given)} limits: {written} written, {done - written} unchanged", err=True
-    )
-    if done < len(given):
-        typer.echo("stopped; the same import goes on where it was", err=True)
-        raise typer.Exit(INTERRUPTED)
+    with Interrupt() as interrupt:
+        of = opened(file, dry_run=dry_run, waiting=interrupt.waiting)
+        with interrupt.waiting():
+            data, origin = threshold_lines.content(source)
+        given = threshold_lines.read(data, form or _format(source), origin, of.rules)
+        raise typer.Exit(bring(of, given, lambda: interrupt.asked, dry_run))
 
 
-@group.command("export")
+@group.command("export", short_help="Write all limits with their history.")
 def export(
     file: File,
     target: Annotated[
         Path | None, typer.Argument(metavar="OUTPUT", help="A file; stdout where not given.")
     ] = None,
-    form: Annotated[
-        Format | None, typer.Option("--format", help="By the name, else ndjson.")
-    ] = None,
+    form: FormOf = None,
 ) -> None:
     """Write all limits with their history, as `import` and `backtest --thresholds` read them.
 
     Example: streamgauge thresholds export thermostats.toml limits.ndjson
     """
-    from . import threshold_lines
+    from .summary import plural
+    from .threshold_lines import lines, packed, row_of
+    from .threshold_table import opened
 
-    _, items = _opened(file)
-    form = form or (Format.CSV if str(target).endswith(".csv") else Format.NDJSON)
-    lines = threshold_lines.write(items.all(), form)
+    if target is not None and target.exists() and target.samefile(file):
+        raise typer.BadParameter(f"{target} is the pipeline file", param_hint="OUTPUT")
+    of = opened(file)
+    found = _listed(of, of.spec.rules)
+    found.check()  # a part of the table would pass for the whole
+    rows = [row_of(name, rule, entry) for name, rule, entries in found.limits for entry in entries]
+    data = lines(rows, form or _format(str(target or "")))
     if target is None:
-        for line in lines:
-            typer.echo(line, nl=False)
-        return
-    from ..engine import files
+        sys.stdout.buffer.write(data)
+    else:
+        from ..engine import files
 
-    with files.available(target):
-        files.replace(target, "".join(lines).encode())
-
-
-def _opened(file: Path) -> tuple[Spec, ThresholdItems]:
-    """The pipeline file, and the table that it names."""
-    from ..engine.aws import Service
-    from ..engine.stores.threshold_items import ThresholdItems
-    from ..rules.spec import load
-
-    spec = load(file)
-    if spec.thresholds.table is None:
-        hint = 'table = "thresholds"'
-        message = "expected the name of a DynamoDB table, found none"
-        raise ConfigError([Problem(f"{file}: thresholds.table", message, hint)])
-    by = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
-    return spec, ThresholdItems(spec.thresholds.table, Service("dynamodb"), updated_by=by)
+        with files.available(target):
+            files.replace(target, packed(data, target))
+    devices = len({device for device, _, _ in found.limits})
+    parts = plural(len(found.limits), "limit"), plural(devices, "device"), plural(len(rows), "line")
+    _say("{} of {} in {}".format(*parts))
 
 
-def _rule(spec: Spec, name: str | None) -> RuleSpec:
-    """The rule of this name, or the only one."""
-    names = [rule.name for rule in spec.rules]
-    if name is None and len(names) == 1:
-        return spec.rules[0]
-    if name is None:
-        raise typer.BadParameter(f"one of {', '.join(names)}", param_hint="--rule")
-    for rule in spec.rules:
-        if rule.name == name:
-            return rule
-    from ..rules.spec_values import nearest
+def _listed(of: Opened, rules: Sequence[RuleSpec], device: str | None = None) -> Listing:
+    """The limits in the table; says what else lies there and is left out."""
+    from .progress import ProgressBar
+    from .summary import plural
+    from .threshold_listing import listed
 
-    near = nearest(name, names)
-    hint = f"did you mean {near!r}?" if near else f"the rules are {', '.join(names)}"
-    raise typer.BadParameter(f"no rule {name!r}; {hint}", param_hint="--rule")
-
-
-def _own(rule: RuleSpec) -> Entry:
-    """What held before a device had an item: the rule's own limit, always."""
-    from ..engine.limits import Entry
-
-    return Entry(rule.threshold, rule.clear_margin, 0, None)
+    wanted = [rule.name for rule in rules]
+    with ProgressBar(None, noun="limits") as bar:
+        found = listed(
+            of.items, wanted, of.rules, of.patience, device, lambda done: bar.advance(done, done)
+        )
+    for rule, count in sorted(found.others.items()):
+        items = plural(count, "limit")
+        _say(f"note: left out: {items} of rule {rule!r}, which the pipeline does not have")
+    return found
 
 
-def _start(text: str | None, spec: Spec) -> int | None:
-    """From when a change is in force, int ms; None: always."""
-    if text == ALWAYS:
-        return None
-    if text is None:
-        return _now() + 2 * spec.thresholds.refresh
-    return _now() if text == NOW else _time(text, "--effective-from")
+def _format(path: str) -> Format:
+    return Format.CSV if path.removesuffix(".gz").endswith(".csv") else Format.NDJSON
 
 
-def _margin(text: str | None, items: ThresholdItems, device: str, rule: str) -> float | None:
-    """The margin to set; where none is said, that of the item as it is."""
-    if text == OWN:
-        return None
-    if text is not None:
-        try:
-            return float(text)
-        except ValueError:
-            message = f"expected a number or 'rule', found {text!r}"
-            raise typer.BadParameter(message, param_hint="--clear-margin") from None
-    entries = items.get(device, rule)
-    return entries[-1].clear_margin if entries and entries[-1].version != 0 else None
-
-
-def _time(text: str, option: str) -> int:
-    """A time as int ms: a number of ms, or ISO 8601, where no zone means UTC."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"expected ms or ISO 8601, found {text!r}"
-        raise typer.BadParameter(message, param_hint=option) from None
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    return round(found.timestamp() * 1000)
-
-
-def _now() -> int:
-    return round(time.time() * 1000)
-
-
-def _in_force(entries: Sequence[Entry], moment: int) -> Entry:
-    """The entry with the greatest start at or before a moment; older than all: the oldest."""
-    ordered = sorted(entries, key=lambda entry: entry.effective_from or 0)
-    started = [entry for entry in ordered if (entry.effective_from or 0) <= moment]
-    return started[-1] if started else ordered[0]
-
-
-def _mark(entry: Entry, moment: int) -> str:
-    return "to come" if (entry.effective_from or 0) > moment else "was"
-
-
-def _shown(entry: Entry) -> tuple[str, str, str, str]:
-    margin = "rule's" if entry.clear_margin is None else f"{entry.clear_margin:g}"
-    version = "-" if entry.version is None else str(entry.version)
-    start = "always" if entry.effective_from is None else _utc(entry.effective_from)
-    return f"{entry.value:g}", margin, version, start
-
-
-def _utc(time_ms: int) -> str:
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _print(rows: list[tuple[Any, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError([Problem(path, f"cannot be read: {error.strerror}")]) from error
+def _say(text: str) -> None:
+    """Talk goes to standard error."""
+    typer.echo(text, err=True)

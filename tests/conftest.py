@@ -55,6 +55,7 @@ class Shared(MetaPathFinder):
         "drive": "drive.py",
         "generate": "generate.py",
         "memory_stream": "sim/memory_stream.py",
+        "memory_table": "sim/memory_table.py",
         "messages": "rules/messages.py",
         "payloads": "engine/payloads.py",
         "plain_kpl": "golden/plain_kpl.py",

@@ -17,7 +17,7 @@ from ..limits import Entry
 from .threshold_attributes import Item, Name, can_be_key, entries_of, key_of, name_of
 
 KEYS_MAX = 100  # of one BatchGetItem
-IDLE_ROUNDS_MAX = 3  # in a row that bring nothing, until the table counts as busy
+IDLE_ROUNDS_MAX = 5  # in a row that bring nothing, until the table counts as busy
 PAUSE_SECONDS_FIRST = 0.02  # before what was left unprocessed is asked for again
 PAUSES_SECONDS_MAX = 0.2  # of one BatchGetItem and its repeats, all pauses together
 ABSENT = "ResourceNotFoundException"

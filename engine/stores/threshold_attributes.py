@@ -15,6 +15,7 @@ stand beside them. Tables are edited by hand: what is no limit is refused by nam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -38,11 +39,7 @@ _KINDS = {"S": "the text", "N": "the number", "BOOL": "the boolean", "L": "the l
 
 def can_be_key(device: str, rule: str) -> bool:
     """Whether an item of this device and rule can exist: keys are neither empty nor too long."""
-    try:
-        sizes = len(device.encode()), len(rule.encode())
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return 0 < sizes[0] <= DEVICE_BYTES_MAX and 0 < sizes[1] <= RULE_BYTES_MAX
+    return 0 < _bytes(device) <= DEVICE_BYTES_MAX and 0 < _bytes(rule) <= RULE_BYTES_MAX
 
 
 def key_of(device: str, rule: str) -> Attributes:
@@ -104,13 +101,11 @@ def storable(entry: Entry) -> Entry:
     version = entry.version
     if isinstance(version, int) and abs(version) >= 10**DIGITS_MAX:
         raise ValueError(f"version: expected at most {DIGITS_MAX} digits, found {shown(version)}")
-    if isinstance(version, str) and not _fits(version):
-        raise ValueError(f"version: expected at most {VERSION_BYTES_MAX} bytes of UTF-8 text")
+    if isinstance(version, str) and _bytes(version) > VERSION_BYTES_MAX:
+        raise ValueError(
+            f"version: expected at most {VERSION_BYTES_MAX} bytes of text, found {shown(version)}"
+        )
     return entry
-
-
-def _fits(version: str) -> bool:
-    return len(version.encode("utf-8", "replace")) <= VERSION_BYTES_MAX and version.isprintable()
 
 
 def _entry(attributes: Item) -> Entry:
@@ -158,6 +153,14 @@ def _attributes(entry: Entry) -> Attributes:
     if entry.effective_from is not None:
         found["effective_from"] = {"N": str(entry.effective_from)}
     return found
+
+
+def _bytes(text: str) -> float:
+    """How long a text is as UTF-8; infinite where it has none, for half a surrogate pair."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return math.inf
 
 
 def _text(number: float) -> str:

@@ -89,6 +89,33 @@ def test_help_of_each_command_shows_an_example(name: str, call: Run) -> None:
     assert re.search(rf"Example: (?:[A-Z_]+=\S+ )?streamgauge {name}\b", text)
 
 
+NESTED = [
+    (name, nested)
+    for name, (module, _) in entry.COMMANDS.items()
+    if hasattr(found := importlib.import_module(f"streamgauge.cli.{module}"), "group")
+    for nested in (command.name for command in found.group.registered_commands)
+]
+
+
+@pytest.mark.parametrize(("name", "nested"), NESTED)
+def test_help_of_each_nested_command_shows_an_example(name: str, nested: str, call: Run) -> None:
+    status, out, err = call(name, nested, "--help")
+    assert (status, err) == (0, "")
+    text = " ".join(out.split())
+    assert text.startswith(f"Usage: streamgauge {name} {nested} [OPTIONS]")
+    assert re.search(rf"Example: streamgauge {name} {nested}\b", text)
+
+
+def test_a_group_lists_its_commands_and_knows_no_other(call: Run) -> None:
+    assert ("thresholds", "get") in NESTED
+    status, out, err = call("thresholds", "--help")
+    listed = re.findall(r"^  ([a-z]+)  +(\S.*\.)$", out.partition("Commands:")[2], re.MULTILINE)
+    assert [name for name, _ in listed] == [n for of, n in NESTED if of == "thresholds"]
+    status, out, err = call("thresholds", "gett")
+    assert (status, out) == (2, "")
+    assert "No such command 'gett'" in err
+
+
 def test_version(call: Run) -> None:
     assert call("--version") == (0, f"streamgauge {__version__}\n", "")
 

@@ -1,18 +1,23 @@
 """One suite over every table of limits, and what is said of one that is wrong."""
 
 import gzip
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto import mock_aws
 
+from streamgauge.engine.aws import Service
 from streamgauge.engine.errors import ConfigError
 from streamgauge.engine.limits import Entry, ThresholdStore
+from streamgauge.engine.stores.dynamodb import TableThresholds
 from streamgauge.engine.stores.thresholds import (
     PROBLEMS_MAX,
     FileThresholds,
@@ -36,34 +41,108 @@ def file_of(path: Path, items: Items) -> ThresholdStore:
     return FileThresholds(path)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def aws() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
+def attributes(entry: Entry) -> dict[str, Any]:
+    """An entry as somebody writes it into DynamoDB who does not know our code."""
+    found: dict[str, Any] = {"value": {"N": repr(entry.value)}}
+    if entry.clear_margin is not None:
+        found["clear_margin"] = {"N": repr(entry.clear_margin)}
+    if entry.version is not None:
+        found["version"] = {"S" if isinstance(entry.version, str) else "N": str(entry.version)}
+    if entry.effective_from is not None:
+        found["effective_from"] = {"N": str(entry.effective_from)}
+    return found
+
+
+numbers = itertools.count()
+
+
+def table_of(items: Items) -> ThresholdStore:
+    client, name = boto3.client("dynamodb"), f"limits-{next(numbers)}"
+    keys = ("device", "HASH"), ("rule", "RANGE")
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys],
+    )
+    for (device, rule), entries in items.items():
+        item = {"device": {"S": device}, "rule": {"S": rule}, **attributes(entries[-1])}
+        if len(entries) > 1:
+            item["history"] = {"L": [{"M": attributes(entry)} for entry in entries[:-1]]}
+        client.put_item(TableName=name, Item=item)
+    return TableThresholds(name, Service("dynamodb", client))
+
+
 TABLES: dict[str, Callable[[Path, Items], ThresholdStore]] = {
     "file": lambda path, items: file_of(path / "t.ndjson", items),
     "file.gz": lambda path, items: file_of(path / "t.ndjson.gz", items),
     "mapping": lambda path, items: MappingThresholds(items),
+    "table": lambda path, items: table_of(items),
 }
 each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 
-ENTRIES = st.builds(
-    Entry,
-    value=st.floats(allow_nan=False, allow_infinity=False),
-    clear_margin=st.none() | st.floats(0, 1e9),
-    version=st.none() | st.integers() | st.text(),
-    effective_from=st.none() | st.integers(0, 253402300799999),
-)
+
+def entries(values: st.SearchStrategy[float], version_max: int | None) -> Any:
+    least = None if version_max is None else -version_max
+    return st.builds(
+        Entry,
+        value=values,
+        clear_margin=st.none() | st.floats(0, 1e9, allow_subnormal=False).filter(dynamodb_has),
+        version=st.none() | st.integers(least, version_max) | st.text(),
+        effective_from=st.none() | st.integers(0, 253402300799999),
+    )
+
+
+def dynamodb_has(number: float) -> bool:
+    return number == 0 or 1e-130 <= abs(number) <= 9.9e125
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+ENTRIES = entries(FLOATS, None)
+STORABLE = entries(FLOATS.filter(dynamodb_has), 10**38 - 1)  # by DynamoDB
 KEYS = st.tuples(st.text(min_size=1), st.text(min_size=1))
 
 
 @each_table
 @settings(max_examples=50)
-@given(items=st.dictionaries(KEYS, st.lists(ENTRIES, min_size=1, max_size=20), max_size=5))
+@given(data=st.data())
 def test_entries_come_back_as_given(
-    table: Any, tmp_path_factory: pytest.TempPathFactory, items: Items
+    table: Any, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
+    each = STORABLE if table is TABLES["table"] else ENTRIES
+    several = st.lists(each, min_size=1, max_size=20)
+    items: Items = data.draw(st.dictionaries(KEYS, several, max_size=5))
     store: ThresholdStore = table(tmp_path_factory.mktemp("table"), items)
     asked = [*items, ("nobody", "no rule"), *items]
     found = store.read(asked)
     assert {key: list(entries) for key, entries in found.items()} == items
     assert store.read([]) == {}
+
+
+@each_table
+def test_any_number_of_keys_may_be_asked_for(table: Any, tmp_path: Path) -> None:
+    items = {(f"d{n}", "r"): [Entry(float(n), version=n)] for n in range(0, 250, 2)}
+    store: ThresholdStore = table(tmp_path, items)
+    asked = [(f"d{n % 250}", "r") for n in range(750)]
+    found = store.read(asked)
+    assert {key: list(entries) for key, entries in found.items()} == items
+
+
+@each_table
+def test_an_id_that_no_table_can_hold_has_no_limit(table: Any, tmp_path: Path) -> None:
+    store: ThresholdStore = table(tmp_path, {("d", "r"): [Entry(1.0)]})
+    odd: Sequence[tuple[str, str]] = [
+        ("", "r"), ("d", ""), ("d" * 2049, "r"), ("é" * 1025, "r"), ("d", "r" * 1025),
+        ("\ud800", "r"),
+    ]  # fmt: skip
+    assert store.read([*odd, ("d", "r"), *odd]) == {("d", "r"): [Entry(1.0)]}
+    assert store.read(odd) == {}
 
 
 def test_a_file_may_hold_more_than_is_read(tmp_path: Path) -> None:

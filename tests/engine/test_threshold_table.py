@@ -1,242 +1,332 @@
-"""The table of limits: how it is read, what it does to a pipeline, and how it is changed."""
+"""What only the table in DynamoDB has: calls of a hundred keys, what is left over, odd items."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import random
+import shlex
+from fractions import Fraction
 from typing import Any
 
+import boto3
+import numpy as np
 import pytest
-from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+from memory_table import ABSENT, MemoryClient, MemoryTable, fail
 from moto import mock_aws
 
-from streamgauge import Record
-from streamgauge.engine.aws import RefusedError, Service, make_client
-from streamgauge.engine.errors import ConfigError, StreamgaugeError, UnavailableError
+from streamgauge.engine.aws import RefusedError, Service
+from streamgauge.engine.errors import ConfigError, UnavailableError
 from streamgauge.engine.limits import Entry
-from streamgauge.engine.stores.dynamodb import KEYS_MAX, TableThresholds
-from streamgauge.engine.stores.threshold_items import HISTORY_MAX, ThresholdItems
-from streamgauge.rules import spec as specs
-from streamgauge.rules.plan import Pipeline
+from streamgauge.engine.stores.dynamodb import (
+    IDLE_ROUNDS_MAX,
+    KEYS_MAX,
+    PAUSES_SECONDS_MAX,
+    TableThresholds,
+    creation,
+)
+from streamgauge.engine.threshold import Thresholds
 
-OWN = Entry(90.0, 2.0, 0, None)
-TOML = """
-[pipeline]
-name = "p"
-[record]
-device = "device"
-time = "ts"
-[[rules]]
-name = "hot"
-sql = "SELECT * FROM '#'"
-measure = "value"
-window = "1s"
-threshold = 90.0
-"""
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/limits"
 
 
-@pytest.fixture
-def client() -> Iterator[Any]:
-    with mock_aws():
-        made = make_client("dynamodb")
-        made.create_table(
-            TableName="t", BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "device", "KeyType": "HASH"},
-                       {"AttributeName": "rule", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"}
-                                  for name in ("device", "rule")],
-        )  # fmt: skip
-        yield made
+class Bench:
+    """A store over a table in memory, and the pauses that it made."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.table = MemoryTable(random=random.Random(seed))
+        self.pauses: list[float] = []
+        self.jitter = 1.0
+
+    @property
+    def store(self) -> TableThresholds:
+        service = Service("dynamodb", make=self.table.client)
+        return TableThresholds(
+            "thresholds", service, sleep=self.pauses.append, random=lambda: self.jitter
+        )
+
+    def read(self, *keys: tuple[str, str]) -> dict[tuple[str, str], list[Entry]]:
+        return {key: list(entries) for key, entries in self.store.read(keys).items()}
 
 
-class Table:
-    """A client that counts, and refuses what it is told to."""
-
-    def __init__(self, client: Any) -> None:
-        self.client, self.asked, self.fail, self.leave = client, list[int](), 0, 0
-
-    def batch_get_item(self, RequestItems: Any) -> Any:
-        keys = RequestItems["t"]["Keys"]
-        self.asked.append(len(keys))
-        if self.fail:
-            self.fail -= 1
-            told = {"Error": {"Code": "ProvisionedThroughputExceededException", "Message": "x"}}
-            raise ClientError(told, "BatchGetItem")
-        if not self.leave:
-            return self.client.batch_get_item(RequestItems=RequestItems)
-        some, rest = keys[: -self.leave], keys[-self.leave :]
-        answer = {"Responses": {"t": []}}
-        if some:
-            answer = self.client.batch_get_item(RequestItems={"t": {"Keys": some}})
-        return {**answer, "UnprocessedKeys": {"t": {"Keys": rest}}}
+def keys(count: int) -> list[tuple[str, str]]:
+    return [(f"d{number}", "r") for number in range(count)]
 
 
-def store(table: Any) -> TableThresholds:
-    return TableThresholds("t", Service("dynamodb", table), sleep=lambda _: None)
+def filled(count: int, seed: int = 0) -> Bench:
+    bench = Bench(seed)
+    for number in range(count):
+        bench.table.put(f"d{number}", "r", value=number)
+    return bench
 
 
-def put(client: Any, device: str, **attributes: Any) -> None:
-    item = {"device": {"S": device}, "rule": {"S": "hot"}, **attributes}
-    client.put_item(TableName="t", Item=item)
+def test_a_call_has_a_hundred_different_keys_at_most() -> None:
+    bench = filled(250)
+    asked = [*keys(250), *keys(250)]
+    assert len(bench.read(*asked)) == 250
+    assert bench.table.calls == [("BatchGetItem", count) for count in (100, 100, 50)]
+    assert bench.pauses == []
 
 
-def test_a_hundred_a_call_and_what_is_not_there_is_left_out(client: Any) -> None:
-    table = Table(client)
-    for number in range(0, 250, 2):
-        put(client, f"d{number}", value={"N": str(number)})
-    keys = [(f"d{number}", "hot") for number in range(250)]
-    long = [("x" * 2049, "hot"), ("", "hot"), ("d", "r" * 1025)]
-    found = store(table).read(keys + keys[:9] + long)
-    assert table.asked == [KEYS_MAX, KEYS_MAX, 50]
-    assert found == {(f"d{n}", "hot"): [Entry(float(n))] for n in range(0, 250, 2)}
+def test_what_can_be_no_key_is_not_asked_for() -> None:
+    bench = filled(1)
+    assert bench.read(("", "r"), ("d" * 2049, "r")) == {}
+    assert bench.table.calls == []
+    assert bench.read(("d" * 2048, "r" * 1024), ("d0", "r"), ("d0", "")) == {
+        ("d0", "r"): [Entry(0.0)]
+    }
+    assert bench.table.calls == [("BatchGetItem", 2)]
 
 
-def test_keys_left_unprocessed_are_asked_for_again(client: Any) -> None:
-    table = Table(client)
-    for number in range(100):
-        put(client, f"d{number}", value={"N": "1"})
-    table.leave = 30
-    keys = [(f"d{number}", "hot") for number in range(100)]
-    with pytest.raises(UnavailableError, match="busy, left 30 of 100"):
-        store(table).read(keys)
-    table.leave = 0
-    assert len(store(table).read(keys)) == 100
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_unprocessed_is_asked_for_again(seed: int) -> None:
+    bench = filled(100, seed)
+    bench.table.unprocessed = 0.5
+    assert len(bench.read(*keys(120)[20:])) == 80
+    asked = [count for _, count in bench.table.calls]
+    assert asked[0] == 100 and len(asked) > 3
+    assert asked == sorted(asked, reverse=True)
+    assert 0 < sum(bench.pauses) <= PAUSES_SECONDS_MAX
 
 
-def test_numbers_are_the_nearest_float64(client: Any) -> None:
-    put(client, "d", value={"N": "58.540000000000000000000000000000000001"},
-        clear_margin={"N": "1E-5"}, version={"N": "12345678901234567890"},
-        effective_from={"N": "1700000000000"},
-        history={"L": [{"M": {"value": {"N": "7"}, "version": {"S": "a"}}}]})  # fmt: skip
-    assert store(client).read([("d", "hot")])["d", "hot"] == [
-        Entry(7.0, None, "a", None), Entry(58.54, 1e-5, 12345678901234567890, 1700000000000)
-    ]  # fmt: skip
+def test_a_table_that_leaves_all_keys_is_down() -> None:
+    bench = filled(7)
+    bench.table.unprocessed = 1.0
+    with pytest.raises(UnavailableError, match="thresholds: busy, left 7 of 7 keys unread"):
+        bench.read(*keys(7))
+    assert bench.table.calls == [("BatchGetItem", 7)] * IDLE_ROUNDS_MAX
+    assert len(bench.pauses) == IDLE_ROUNDS_MAX - 1
+    assert sum(bench.pauses) <= PAUSES_SECONDS_MAX
+    bench.table.unprocessed = 0.0
+    assert len(bench.read(*keys(7))) == 7
+
+
+class Slow(MemoryClient):
+    """Gives one key a call and leaves the rest."""
+
+    def batch_get_item(self, *, RequestItems: Any) -> dict[str, Any]:
+        ((name, request),) = RequestItems.items()
+        first, *rest = request["Keys"]
+        answer = super().batch_get_item(RequestItems={name: {"Keys": [first]}})
+        return answer | {"UnprocessedKeys": {name: {"Keys": rest}} if rest else {}}
+
+
+def test_as_long_as_something_comes_it_goes_on_and_hardly_pauses() -> None:
+    bench = filled(KEYS_MAX)
+    service = Service("dynamodb", make=lambda: Slow(bench.table, 0))
+    store = TableThresholds("thresholds", service, sleep=bench.pauses.append, random=lambda: 1.0)
+    assert len(store.read(keys(KEYS_MAX))) == KEYS_MAX
+    assert len(bench.table.calls) == KEYS_MAX
+    assert sum(bench.pauses) == pytest.approx(PAUSES_SECONDS_MAX)
+
+
+def test_pauses_have_full_jitter() -> None:
+    bench = filled(7)
+    bench.table.unprocessed, bench.jitter = 1.0, 0.0
+    with pytest.raises(UnavailableError):
+        bench.read(*keys(7))
+    assert bench.pauses == [0.0] * (IDLE_ROUNDS_MAX - 1)
+
+
+def test_a_throttled_call_is_not_repeated_here() -> None:
+    bench = filled(3)
+    bench.table.throttle_next = 1
+    with pytest.raises(UnavailableError, match="BatchGetItem on table thresholds: Provisioned"):
+        bench.read(*keys(3))
+    assert bench.table.calls == [("BatchGetItem", 3)]
+    assert bench.pauses == []
+    assert len(bench.read(*keys(3))) == 3
+
+
+def test_new_credentials_are_found() -> None:
+    bench = filled(1)
+    store = bench.store
+    assert store.read(keys(1))
+    bench.table.expire()
+    with pytest.raises(UnavailableError, match="ExpiredTokenException.*renew the credentials"):
+        store.read(keys(1))
+    bench.table.renew()
+    assert store.read(keys(1)) == {("d0", "r"): [Entry(0.0)]}
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=38)
+
+
+@given(st.sampled_from(["", "-"]), DIGITS, st.integers(0, 38), st.integers(-120, 80))
+def test_numbers_are_the_nearest_float64(sign: str, digits: str, point: int, power: int) -> None:
+    text = f"{sign}{digits[:point] or '0'}.{digits[point:] or '0'}E{power}"
+    bench = Bench()
+    bench.table.put("d", "r", value={"N": text})
+    assert bench.read(("d", "r")) == {("d", "r"): [Entry(float(Fraction(text)))]}
 
 
 @pytest.mark.parametrize(
-    ("attributes", "named"),
+    ("text", "number"),
     [
-        ({}, "value: expected a number, found nothing"),
-        ({"value": {"S": "7"}}, "value: expected a number"),
-        ({"value": {"N": "1"}, "clear_margin": {"N": "-1"}}, "clear_margin"),
-        ({"value": {"N": "1"}, "effective_from": {"N": "1.5"}}, "effective_from"),
-        ({"value": {"N": "1"}, "history": {"S": "x"}}, "history: expected a list"),
-        ({"value": {"N": "1"}, "history": {"L": [{"M": {}}]}}, "history.0.: value"),
+        ("58.54", 58.54),
+        ("0.10000000000000000555111512312578270212", 0.1),
+        ("9007199254740993", 9007199254740992.0),  # a tie, to even
+        ("9007199254740993.0000000000000000000001", 9007199254740994.0),
+        ("-0", 0.0),
+        ("1E+2", 100.0),
     ],
 )
-def test_an_item_that_is_no_limit_is_named(
-    attributes: dict[str, Any], named: str, client: Any
-) -> None:
-    put(client, "dev", **attributes)
-    with pytest.raises(ConfigError, match=rf"table t: device 'dev', rule 'hot'.*{named}"):
-        store(client).read([("dev", "hot")])
+def test_numbers_by_example(text: str, number: float) -> None:
+    bench = Bench()
+    bench.table.put("d", "r", value={"N": text}, clear_margin={"N": text.lstrip("-")})
+    (entry,) = bench.read(("d", "r"))["d", "r"]
+    assert (entry.value.hex(), entry.clear_margin) == (number.hex(), abs(number))
 
 
-def test_a_missing_table_says_how_to_make_it(client: Any) -> None:
-    with pytest.raises(RefusedError, match="create-table --table-name absent"):
-        TableThresholds("absent", Service("dynamodb")).read([("d", "hot")])
+def test_whole_numbers_are_exact_however_they_are_written() -> None:
+    bench = Bench()
+    version = 12345678901234567890123456789012345678
+    bench.table.put("a", "r", value=1, version=version, effective_from={"N": "1.7E12"})
+    bench.table.put("b", "r", value=1, version="1", effective_from={"N": "1700000000000.0"})
+    assert bench.read(("a", "r"), ("b", "r")) == {
+        ("a", "r"): [Entry(1.0, None, version, 1700000000000)],
+        ("b", "r"): [Entry(1.0, None, "1", 1700000000000)],
+    }
 
 
-def reading(number: int, value: float, device: str = "d") -> Record:
-    text = json.dumps({"device": device, "ts": 1_000_000 + 10_000 * number, "value": value})
-    return Record("s", str(number), text.encode())
+def test_null_counts_as_absent_and_other_attributes_do_not_matter() -> None:
+    null = {"NULL": True}
+    bench = Bench()
+    bench.table.put(
+        "d", "r", value=1, clear_margin=null, version=null, effective_from=null, history=null,
+        site="north", S={"S": "x"}, N={"N": "1"}, M={"M": {}},
+    )  # fmt: skip
+    assert bench.read(("d", "r")) == {("d", "r"): [Entry(1.0)]}
 
 
-class Clocked:
-    """A pipeline over the table, and its clock."""
-
-    def __init__(self, table: Any) -> None:
-        self.seconds, self.table = 0.0, table
-        self.pipeline = Pipeline.plan(specs.parse(TOML), store(table), now=lambda: self.seconds)
-
-    def push(self, *records: Record) -> list[Any]:
-        return self.pipeline.push(records).alerts
+HISTORY = {"M": {"value": {"N": "1"}}}
 
 
-def test_while_the_table_is_throttled_the_last_limits_hold(client: Any) -> None:
-    put(client, "d", value={"N": "50"}, version={"N": "3"})
-    clocked = Clocked(Table(client))
-    (first,) = clocked.push(reading(1, 60.0))
-    assert (first.threshold, first.threshold_version, first.stale) == (50.0, 3, False)
-    clocked.seconds, clocked.table.fail = 11.0, 1
-    (second,) = clocked.push(reading(2, 40.0))
-    assert second.state == "resolved" and second.stale is True
-    assert clocked.pipeline.stale_devices == 1
-    clocked.seconds = 22.0
-    (third,) = clocked.push(reading(3, 60.0))
-    assert third.stale is False and clocked.pipeline.stale_devices == 0
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({}, "value: expected a number, found nothing"),
+        ({"value": {"NULL": True}}, "value: expected a number, found nothing"),
+        ({"value": "90"}, "value: expected a number, found the text '90', of type S"),
+        ({"value": {"BOOL": True}}, "value: expected a number, found the boolean True, of type"),
+        ({"value": {"NS": ["1"]}}, "value: expected a number, found an attribute ['1'], of type"),
+        ({"value": {"N": "NaN"}}, "value: expected a finite number, found nan"),
+        ({"value": 1, "clear_margin": -1}, "clear_margin: expected a number at or above 0"),
+        ({"value": 1, "clear_margin": "2"}, "clear_margin: expected a number, found the text"),
+        ({"value": 1, "version": 1.5}, "version: expected a whole number, found 1.5"),
+        ({"value": 1, "version": {"BOOL": True}}, "version: expected a number, found the boolean"),
+        ({"value": 1, "effective_from": 1.5}, "effective_from: expected a whole number, found 1.5"),
+        ({"value": 1, "effective_from": -1}, "effective_from: expected an integer, ms since 1970"),
+        ({"value": 1, "effective_from": 10**18}, "effective_from: expected an integer, ms since"),
+        ({"value": 1, "effective_from": "2026-01-01"}, "effective_from: expected a number, found"),
+        ({"value": 1, "history": 5}, "history: expected a list of maps, found the number '5'"),
+        ({"value": 1, "history": {"L": [HISTORY, {"N": "5"}]}}, "history[1]: expected a map, foun"),
+        ({"value": 1, "history": {"L": [{"M": {}}]}}, "history[0]: value: expected a number, fou"),
+    ],
+)
+def test_an_item_that_is_no_limit_is_named(attributes: dict[str, Any], message: str) -> None:
+    bench = filled(2)
+    bench.table.put("odd", "r", **attributes)
+    with pytest.raises(ConfigError) as caught:
+        bench.read(*keys(2), ("odd", "r"))
+    (problem,) = caught.value.problems
+    assert problem.where == "table thresholds: device 'odd', rule 'r'"
+    assert problem.message.startswith(message)
+    assert len(bench.read(*keys(2))) == 2
 
 
-def test_without_the_table_nothing_is_guessed_and_the_batch_waits(client: Any) -> None:
-    put(client, "d", value={"N": "50"})
-    clocked = Clocked(Table(client))
-    clocked.table.fail = 3
-    for _ in range(3):
-        with pytest.raises(UnavailableError, match="limits of 1 devices are not known"):
-            clocked.push(reading(1, 60.0))
-    (alert,) = clocked.push(reading(1, 60.0))
-    assert alert.threshold == 50.0
+def test_all_that_is_wrong_in_one_read_is_named() -> None:
+    bench = filled(1)
+    bench.table.put("x", "r", value="1", history={"L": [{"N": "1"}, {"S": "2"}]})
+    bench.table.put("y", "r", value="1")
+    with pytest.raises(ConfigError) as caught:
+        bench.read(("d0", "r"), ("x", "r"), ("y", "r"))
+    assert sorted(f"{p.where[25:28]} {p.message[:10]}" for p in caught.value.problems) == [
+        "'x' history[0]", "'x' history[1]", "'x' value: exp", "'y' value: exp",
+    ]  # fmt: skip
 
 
-def test_a_change_is_in_force_from_its_time_and_a_replay_decides_the_same(client: Any) -> None:
-    items = ThresholdItems("t", Service("dynamodb"))
-    items.set("d", "hot", 50.0, None, 1_030_000, OWN)
-    rows = [reading(number, 60.0) for number in range(1, 6)]
-    first = Clocked(Table(client)).push(*rows)
-    assert [(a.time, a.threshold, a.threshold_version) for a in first] == [(1_030_000, 50.0, 1)]
-    items.set("d", "hot", 70.0, None, 9_000_000, OWN)
-    assert [a.id for a in Clocked(Table(client)).push(*rows)] == [a.id for a in first]
+def test_a_missing_table_says_how_it_is_made() -> None:
+    bench = Bench()
+    store = TableThresholds("limits", Service("dynamodb", make=bench.table.client))
+    with pytest.raises(RefusedError) as caught:
+        store.read(keys(1))
+    hint = f"(make the table with: {creation('limits')})"
+    assert str(caught.value).endswith(f"Requested resource not found {hint}")
+    assert caught.value.code == ABSENT
 
 
-def test_a_change_bumps_the_version_and_keeps_history(client: Any) -> None:
-    items = ThresholdItems("t", Service("dynamodb"), updated_by="me")
-    for number in range(20):
-        change = items.set("d", "hot", 50.0 + number, 1.0, 1000 + number, OWN)
-        assert change.written and change.entries[-1].version == number + 1
-    entries = items.get("d", "hot")
-    assert len(entries) == HISTORY_MAX + 1
-    assert [entry.version for entry in entries] == list(range(4, 21))
-    assert not items.set("d", "hot", 69.0, 1.0, 5000, OWN).written
-    assert items.set("d", "hot", 1.0, None, None, None).entries == [Entry(1.0, None, 21, None)]
-    item = client.get_item(TableName="t", Key={"device": {"S": "d"}, "rule": {"S": "hot"}})
-    assert item["Item"]["updated_by"] == {"S": "me"}
-
-
-def test_of_two_writers_none_undoes_the_other(client: Any) -> None:
-    items = ThresholdItems("t", Service("dynamodb"))
-
-    class Racing:
-        raced = 0
-
-        def __getattr__(self, operation: str) -> Any:
-            if operation == "put_item" and self.raced < 2:
-                self.raced += 1
-                items.set("d", "hot", 10.0 + self.raced, None, self.raced, OWN)
-            return getattr(client, operation)
-
-    change = ThresholdItems("t", Service("dynamodb", Racing())).set(
-        "d", "hot", 99.0, None, 1000, OWN
+def made(command: str) -> None:
+    """Run a printed `aws dynamodb create-table` with boto3."""
+    words = shlex.split(command)
+    assert words[:3] == ["aws", "dynamodb", "create-table"]
+    options: dict[str, list[str]] = {}
+    for word in words[3:]:
+        if word.startswith("--"):
+            options[word] = values = []
+        else:
+            values.append(word)
+    pairs = {
+        name: [dict(pair.split("=") for pair in value.split(",")) for value in options.pop(name)]
+        for name in ("--attribute-definitions", "--key-schema")
+    }
+    (region,) = options.pop("--region", ["us-east-1"])
+    (table,), (billing,) = options.pop("--table-name"), options.pop("--billing-mode")
+    assert options == {}
+    boto3.client("dynamodb", region_name=region).create_table(
+        TableName=table,
+        BillingMode=billing,
+        AttributeDefinitions=pairs["--attribute-definitions"],
+        KeySchema=pairs["--key-schema"],
     )
-    assert [entry.value for entry in change.entries] == [90.0, 11.0, 12.0, 99.0]
-    assert items.get("d", "hot") == change.entries
 
 
-def test_what_no_item_can_hold(client: Any) -> None:
-    items = ThresholdItems("t", Service("dynamodb"))
-    for device, value in (("", 1.0), ("x" * 3000, 1.0), ("d", 1e300), ("d", float("nan"))):
-        with pytest.raises(StreamgaugeError):
-            items.set(device, "hot", value, None, 1, OWN)
+@pytest.mark.parametrize(("table", "region"), [("limits", "us-east-1"), (ARN, "eu-west-1")])
+def test_the_command_that_makes_the_table_makes_one_that_can_be_read(
+    table: str, region: str
+) -> None:
+    with mock_aws():
+        made(creation(table))
+        client = boto3.client("dynamodb", region_name=region)
+        item = {"device": {"S": "d"}, "rule": {"S": "r"}, "value": {"N": "1.5"}}
+        client.put_item(TableName="limits", Item=item)
+        store = TableThresholds(table, Service("dynamodb", client))
+        assert store.read([("d", "r"), ("e", "r")]) == {("d", "r"): [Entry(1.5)]}
 
 
-def test_an_export_is_restored_as_it_was(client: Any) -> None:
-    items = ThresholdItems("t", Service("dynamodb"))
-    items.set("d", "hot", 50.0, None, 1000, OWN)
-    items.set("e", "hot", 51.0, 3.0, 1000, OWN)
-    before = items.all()
-    assert [one[:2] for one in before] == [("d", "hot"), ("e", "hot")]
-    assert items.all("e") == before[1:]
-    for device, rule, entries in before:
-        assert not items.restore(device, rule, entries).written
-        client.delete_item(TableName="t", Key={"device": {"S": device}, "rule": {"S": rule}})
-        assert items.restore(device, rule, entries).written
-    assert items.all() == before
+def test_a_table_with_other_keys_says_so() -> None:
+    class Other(MemoryClient):
+        def batch_get_item(self, *, RequestItems: Any) -> dict[str, Any]:
+            message = "The provided key element does not match the schema"
+            fail("BatchGetItem", "ValidationException", message)
+
+    store = TableThresholds("t", Service("dynamodb", Other(MemoryTable(), 0)))
+    with pytest.raises(RefusedError, match="does not match the schema .make the table with: aws"):
+        store.read(keys(1))
+
+
+class Denied(MemoryClient):
+    def batch_get_item(self, *, RequestItems: Any) -> dict[str, Any]:
+        fail("BatchGetItem", "AccessDeniedException", "not authorized")
+
+
+def test_a_missing_permission_is_named() -> None:
+    store = TableThresholds("t", Service("dynamodb", Denied(MemoryTable(), 0)))
+    with pytest.raises(RefusedError, match="the caller needs dynamodb:BatchGetItem"):
+        store.read(keys(1))
+
+
+def test_what_was_read_before_the_table_went_down_is_kept() -> None:
+    bench = filled(250)
+    limits = Thresholds(bench.store, [("r", 90.0, 0.0)], now=lambda: 0.0)
+    names, devices = [name for name, _ in keys(250)], np.arange(250)
+    for left, asked in ((250 - 100, [100, 100]), (250 - 200, [100, 50])):
+        bench.table.answers_left = 1
+        with pytest.raises(UnavailableError, match=f"the limits of {left} devices are not known"):
+            limits.prepare(names, devices)
+        assert [count for _, count in bench.table.calls] == asked
+        bench.table.calls.clear()
+    bench.table.answers_left = 1
+    limits.prepare(names, devices)
+    assert bench.table.calls == [("BatchGetItem", 50)]
+    assert limits.limits(0, devices, devices).value.tolist() == list(range(250))
