@@ -259,11 +259,23 @@ class Producer:
             lane.close()
 
     def _refresh(self) -> None:
-        """List the shards; once they are known, what was to go out alone gets its shard."""
-        if self._map.refresh():
-            unknown = self._lanes.pop(UNKNOWN, None)
-            for user in unknown.users if unknown is not None else ():
-                self._take(user)  # before any later record of its key
+        """List the shards; what waits for one that is not open any more is predicted anew."""
+        self._map.refresh()
+        for user in self._left(()):
+            self._take(user)  # before any later record of its key
+
+    def _left(self, shards: Iterable[str]) -> list[UserRecord]:
+        """Take what waits for these shards, and for all that are not known to be open, in order.
+
+        Later records of a key go to another shard by now: the earlier ones must go before them.
+        """
+        ranges = self._map.ranges
+        closed = [one for one in self._lanes if ranges and one not in ranges]
+        left: list[UserRecord] = []
+        for shard in dict.fromkeys((*shards, *closed)):
+            lane = self._lanes.pop(shard, None)
+            left += lane.users if lane is not None else ()
+        return left
 
     def _batch(self) -> list[tuple[str, Outgoing]]:
         """What the next call puts: the first of each shard that need not wait, or what fits."""
@@ -323,7 +335,7 @@ class Producer:
         go again: a KCL drops such an aggregate whole. The shard predicted is likely closed: what
         waits for it is predicted anew, in its order, behind them.
         """
-        self._refresh()
+        self._map.refresh()
         ranges = self._map.ranges
         again: list[UserRecord] = []
         for _, outgoing, placed in astray:
@@ -335,9 +347,7 @@ class Producer:
             else:
                 self.counters.wrong_shard += 1
                 again += outgoing.users
-        for shard in dict.fromkeys(shard for shard, _, _ in astray):
-            if shard not in ranges:
-                again += self._lanes.pop(shard).users
+        again += self._left(shard for shard, _, _ in astray)
         for user in again:
             self._take(user)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamgauge import Record
@@ -114,6 +114,7 @@ def firsts(users: list[tuple[str, bytes]]) -> dict[str, list[bytes]]:
 
 
 @settings(max_examples=60)
+@example(seed=0, shards=1, many=249, faults={"split": 0.1}, size=64, whole=True)
 @given(
     seed=st.integers(0, 2**32), shards=st.integers(1, 5), many=st.integers(1, 300),
     faults=st.fixed_dictionaries({}, optional={
