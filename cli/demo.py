@@ -10,8 +10,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +18,6 @@ import typer
 from ..engine.errors import StreamgaugeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..rules.spec import Spec
     from .demo_cloud import Cloud
     from .demo_run import Demo
@@ -72,7 +68,6 @@ location = "s3://{bucket}/state/"
 """
 )
 SEED = 20
-LINE_TICKS = 50  # of event time, between two lines of progress
 
 
 def command(
@@ -95,6 +90,7 @@ def command(
     from ..producers.fleet import Fleet  # here, so that help comes at once
     from .demo_cloud import in_process
     from .demo_run import Demo
+    from .demo_screen import last_screen, screen
     from .stop import stop_signals
 
     started = time.monotonic()
@@ -102,7 +98,7 @@ def command(
     fleet = Fleet(devices, seconds, seed=SEED, start=(int(time.time()) - seconds) * 1000)
     with in_process() as cloud, stop_signals() as stop:
         demo = Demo(cloud, _pipeline(cloud), fleet, FOLDER, stop)
-        with _screen(demo, quiet=as_json) as tend:
+        with screen(demo.progress, quiet=as_json) as tend:
             demo.run(tend)
         if stop.signal is None:
             result = _result(demo, cloud, time.monotonic() - started)
@@ -111,7 +107,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        for line in _lines(result):
+        for line in last_screen(result, FOLDER):
             typer.echo(line)
     if not good(result):
         raise typer.Exit(FOUND_PROBLEMS)
@@ -204,69 +200,3 @@ def next_command() -> str:
         f"{program} backtest {FOLDER}/thermostats.toml --input {FOLDER}/readings.ndjson"
         f" --thresholds {FOLDER}/thresholds.ndjson"
     )
-
-
-@contextmanager
-def _screen(demo: Demo, quiet: bool) -> Iterator[Callable[[], None]]:
-    """What is shown while it runs: a table on a terminal, lines elsewhere, nothing with --json."""
-    if quiet:
-        yield lambda: None
-    elif sys.stdout.isatty():
-        from rich.live import Live
-
-        with Live(get_renderable=lambda: _table(demo), refresh_per_second=5, transient=True):
-            yield lambda: None
-    else:
-        told = [0]
-
-        def tend() -> None:
-            progress = demo.progress
-            if progress.tick // LINE_TICKS > told[0]:
-                told[0] = progress.tick // LINE_TICKS
-                typer.echo(
-                    f"{progress.tick:>6} of {progress.seconds} s: {progress.sent:,} sent,"
-                    f" {progress.counts.records:,} read, {len(progress.alerts)} alerts"
-                )
-
-        yield tend
-
-
-def _table(demo: Demo) -> Any:
-    """The state of the run and the last alerts, as a table of rich."""
-    from rich.table import Table
-
-    progress = demo.progress
-    title = f"{progress.tick} of {progress.seconds} s: {progress.sent:,} sent, "
-    title += f"{progress.counts.records:,} read, {progress.counts.rejected:,} rejected"
-    table = Table("device", "state", "mean of 60 s", "limit", title=title)
-    for alert in list(progress.alerts.values())[-12:]:
-        style = "red" if alert.state == "firing" else "green"
-        cells = (alert.device, alert.state, f"{alert.value:.2f}", f"{alert.threshold:g}")
-        table.add_row(*cells, style=style)
-    return table
-
-
-def _lines(result: dict[str, Any]) -> Iterator[str]:
-    """The last screen."""
-    for name, text in (
-        ("records_sent", "readings sent"),
-        ("records_evaluated", "evaluated"),
-        ("filtered", "filtered"),
-        ("duplicates", "duplicates"),
-        ("rejected", "rejected: each in the error stream, byte for byte"),
-        ("lost", "lost"),
-    ):
-        if name == "rejected" and result["altered"]:
-            text = f"rejected: {result['altered']} NOT as they were sent in the error stream"
-        yield f"{result[name]:>10,}  {text}"
-    yield (
-        f"{result['alerts']:>10,}  alerts in the queue, of {result['alerts_expected']:,} that the"
-        f" simulator knows to be right: {result['alerts_missing']} missing,"
-        f" {result['alerts_spurious']} spurious"
-    )
-    p50, p99 = result["latency_p50_ms"], result["latency_p99_ms"]
-    yield f"            reading to alert in the queue: p50 {p50:.0f} ms, p99 {p99:.0f} ms"
-    yield f"done in {result['seconds']:.1f} s; pipeline, readings, alerts and errors: {FOLDER}/"
-    yield ""
-    yield "try next:"
-    yield f"  {result['next']}"

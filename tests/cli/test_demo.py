@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
+import pty
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -12,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from streamgauge import __main__ as entry
-from streamgauge.cli import demo, demo_run
+from streamgauge.cli import demo, demo_run, demo_screen
 from streamgauge.cli.demo_cloud import OneAtATime, in_process
+from streamgauge.engine.batch import Alert
 from streamgauge.producers.fleet import Fleet
 from streamgauge.rules import spec as specs
 from streamgauge.rules.edges import Edges
@@ -104,6 +110,56 @@ def test_the_last_screen_says_what_became_of_everything(call: Run) -> None:
         assert text in out
     status, out, _ = call("demo", "--devices", "20", "--seconds", "100", "--json")
     assert status == 0  # it takes the place of the first one
+
+
+def test_the_table_has_one_size_and_the_newest_alerts_first() -> None:
+    progress = demo_run.Progress(300)
+    heights = set()
+    for number in range(20):
+        shown = rendered(progress)
+        heights.add(len(shown.splitlines()))
+        alert = Alert(
+            id=str(number), pipeline="p", rule="r", device=f"t-{number}", time=1000 * number,
+            state="firing" if number % 3 else "resolved", value=31.25, samples=9, threshold=30.0,
+            threshold_version=None, window_start=0, window_end=1000 * number, first_position="",
+            last_position="", severity="warning",
+        )  # fmt: skip
+        progress.alerts[alert.id] = alert
+    assert len(heights) == 1, "the screen would jump"
+    shown = rendered(progress)
+    assert "20 alerts, 13 firing now" in shown and "00:00:19" in shown
+    assert shown.index("t-19") < shown.index("t-18") and "t-7 " not in shown
+
+
+def rendered(progress: demo_run.Progress) -> str:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(demo_screen.table(progress))
+    return console.export_text()
+
+
+@pytest.mark.slow
+def test_on_a_terminal_the_table_gives_way_to_the_last_screen(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "streamgauge", "demo", "--devices", "20", "--seconds", "100"]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, cwd=tmp_path, env=env) as process:
+        os.close(theirs)
+        seen = b""
+        while chunk := read(ours):
+            seen += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"of 100 s" in seen and b"firing now" in seen
+    last = seen[seen.rindex(b"\x1b[?25h") :]  # from where the cursor is shown again
+    assert b"firing now" not in last and b"0  lost" in last and b"try next:" in last
+
+
+def read(file: int) -> bytes:
+    """What a terminal shows next; nothing at its end, which is an error on Linux."""
+    try:
+        return os.read(file, 65536)
+    except OSError:
+        return b""
 
 
 def test_a_folder_that_is_not_the_demo_s_is_left_alone(call: Run) -> None:
