@@ -5,7 +5,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check packaging bench clean
+.PHONY: help demo test quick check servers packaging bench clean
 
 # No recipe may reach a real account: the credentials are fake, whatever the shell had set.
 export AWS_ACCESS_KEY_ID := testing
@@ -31,13 +31,22 @@ ifneq ($(shell cat $(demo_ready) 2>/dev/null),$(CURDIR))
 clear := --clear
 endif
 
+# The servers that tests start: their pins are not ours, so they have an environment of their own.
+servers_ready := .servers/ready
+ifneq ($(shell cat $(servers_ready) 2>/dev/null),$(CURDIR))
+.PHONY: $(servers_ready)
+endif
+
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(demo_ready) ## a simulated fleet through stream, table, topic, queue and bucket in this process
 	@.venv/bin/streamgauge demo
 
+# Without the servers their tests are skipped, and say so; where servers are required, as on CI, a
+# server that cannot be had is an error.
 test: $(ready) ## every test, with coverage, then `make packaging`
+	@$(MAKE) --no-print-directory servers || [ "$$STREAMGAUGE_REQUIRE_SERVERS" != 1 ]
 	@.venv/bin/coverage erase
 	@.venv/bin/coverage run -m pytest -q $(parallel)
 	@.venv/bin/coverage combine -q
@@ -52,6 +61,8 @@ check: $(ready) ## ruff, ruff format, mypy (strict) and the import contracts, in
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+servers: $(servers_ready) ## the servers that some tests start, in .servers
 
 packaging: $(ready) ## the wheel in a fresh environment, its command run outside the checkout
 	@echo "packaging: building the wheel and installing it in an environment of its own ..."
@@ -68,7 +79,7 @@ bench: $(ready) ## every bench in its quick form, JSON out
 	@set -e; for bench in bench/*.py; do .venv/bin/python "$$bench" --quick; done
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .link build dist *.egg-info .coverage .coverage.* .hypothesis \
+	@rm -rf .venv .servers .link build dist *.egg-info .coverage .coverage.* .hypothesis \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -86,4 +97,11 @@ $(ready): $(demo_ready)
 	@echo "adding what the tests need ..."
 	@.venv/bin/python -m pip install --quiet --editable '.[test,demo]'
 	@mkdir -p .link && ln -sfn .. .link/streamgauge
+	@printf %s "$(CURDIR)" >$@
+
+$(servers_ready): tests/servers/requirements.txt
+	@echo "setting up .servers: what some tests run against (once, a quarter of a minute) ..."
+	@rm -f $@
+	@$(PYTHON) -m venv --clear .servers
+	@.servers/bin/python -m pip install --quiet --requirement $<
 	@printf %s "$(CURDIR)" >$@

@@ -54,6 +54,9 @@ class Shared(MetaPathFinder):
         "aggregates": "engine/aggregates.py",
         "drive": "drive.py",
         "generate": "generate.py",
+        "fault_proxy": "servers/fault_proxy.py",
+        "live_cloud": "servers/live_cloud.py",
+        "live_run": "servers/live_run.py",
         "memory_stream": "sim/memory_stream.py",
         "memory_table": "sim/memory_table.py",
         "messages": "rules/messages.py",
@@ -61,6 +64,7 @@ class Shared(MetaPathFinder):
         "plain_kpl": "golden/plain_kpl.py",
         "plain_oracle": "golden/plain_oracle.py",
         "plain_payload": "golden/plain_payload.py",
+        "servers": "servers/servers.py",
         "simulation": "sim/simulation.py",
         "torture": "golden/torture.py",
     }
