@@ -99,9 +99,12 @@ $(ready): $(demo_ready)
 	@mkdir -p .link && ln -sfn .. .link/streamgauge
 	@printf %s "$(CURDIR)" >$@
 
-$(servers_ready): tests/servers/requirements.txt
-	@echo "setting up .servers: what some tests run against (once, a quarter of a minute) ..."
+$(servers_ready): tests/servers/requirements.txt tests/servers/pom.xml
+	@echo "setting up .servers: what some tests run against (once, a minute or two) ..."
 	@rm -f $@
 	@$(PYTHON) -m venv --clear .servers
 	@.servers/bin/python -m pip install --quiet --requirement $<
+	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file tests/servers/pom.xml \
+	  dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/.servers/kpl"; \
+	  else echo "no Maven here: the tests against the KPL will be skipped"; fi
 	@printf %s "$(CURDIR)" >$@

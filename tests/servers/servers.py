@@ -9,13 +9,22 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+SERVERS_HOME = ROOT / ".servers"
 REQUIRED = "STREAMGAUGE_REQUIRE_SERVERS"  # "1": a server that is missing is a failure
-HOW = {"ministack": "make servers"}  # what installs the command of a server
+SERVERS = "`make servers` installs it, without root"
+JDK = "a Java development kit has it, as `apt-get install default-jdk-headless` brings"
+HOW = {  # what brings a command, or a folder of jars in .servers
+    "ministack": SERVERS,
+    "java": JDK,
+    "javac": JDK,
+    "kcl": SERVERS,
+    "kpl": "`make servers` brings it where Maven is (`apt-get install maven`)",
+}
 START_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02  # between two looks at whether a port is open yet
 
@@ -26,10 +35,24 @@ def need(command: str) -> str:
     Where it is missing the test is skipped with a line that says how to get it; it fails where
     servers are required, as on CI.
     """
-    found = shutil.which(command, path=ROOT / ".servers" / "bin") or shutil.which(command)
-    if found is not None:
-        return found
-    line = f"no {command}: `{HOW[command]}` installs it, without root"
+    found = shutil.which(command, path=SERVERS_HOME / "bin") or shutil.which(command)
+    return found or missing(command)
+
+
+def need_jars(name: str) -> str:
+    """The class path of the KCL or the KPL; as `need`."""
+    folders = {
+        "kcl": "lib/python*/site-packages/amazon_kclpy/jars",  # amazon-kclpy brings them
+        "kpl": "kpl",
+    }
+    for folder in SERVERS_HOME.glob(folders[name]):
+        return f"{folder}/*"
+    return missing(name)
+
+
+def missing(name: str) -> NoReturn:
+    """Skip the test, or have it fail where servers are required."""
+    line = f"no {name}: {HOW[name]}"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(line, pytrace=False)
     pytest.skip(line)
@@ -44,10 +67,11 @@ def free_port() -> int:
 
 
 class Ministack:
-    """Kinesis, DynamoDB, SNS, SQS and S3 in one process, in memory; ended by `close`."""
+    """Kinesis, DynamoDB, SNS, SQS, S3 and STS in one process, in memory; ended by `close`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: bool = False) -> None:
         """Start it, and return once it answers; what it says goes to a file in `folder`."""
+        self._tls = tls
         self._log = folder / "ministack.log"
         command = need("ministack")
         for _ in range(3):  # somebody else may take the port between the look and the start
@@ -60,7 +84,7 @@ class Ministack:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def _started(self, command: str, folder: Path) -> subprocess.Popen[bytes]:
         settings = {
@@ -70,6 +94,7 @@ class Ministack:
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": "127.0.0.1",
             "LOG_LEVEL": "WARNING",
+            "USE_SSL": str(int(self._tls)),  # with a certificate of its own making
             "IOT_MTLS_ENABLED": "0",  # its port would be the same one for every server
             "MINISTACK_WORKER_THREADS": "4",
         }
