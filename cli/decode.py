@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..engine.batch import Record, Rejected, UserRecords
 
 FOUND_PROBLEMS = 1
+KINDS = ("dropped", "garbled", "passed_on")  # of differences
 
 
 class Reference(StrEnum):
@@ -43,7 +44,11 @@ def command(
     A line of the input has the keys ShardId, SequenceNumber, PartitionKey, Data (base64) and,
     where known, ApproximateArrivalTimestamp (seconds). Aggregates of the Kinesis Producer Library
     are opened; what cannot be opened is printed as a rejected record, with reason and bytes. Counts
-    go to stderr. With --compare the exit status is 1 if there are differences.
+    go to stderr.
+
+    With --compare only what the library makes of them otherwise is printed, a line each: what it
+    drops without a word, garbles, or passes on as if a device had sent it. Then the exit status is
+    1. The library runs in a process of its own.
 
     Example: streamgauge decode --input records.ndjson.gz > users.ndjson
     """
@@ -51,18 +56,18 @@ def command(
     from ..consumers.records import read_kinesis_lines
     from ..engine.records import slices
 
-    differ = None if compare is None else _comparison()
     counts: Counter[str] = Counter()
     out = sys.stdout.buffer
-    with closing(Input(source)) as opened:
+    comparison = nullcontext(_lines) if compare is None else _comparison()
+    with comparison as lines_of, closing(Input(source)) as opened:
         try:
             for records in slices(read_kinesis_lines(opened.lines(), opened.name)):
-                lines = _lines(records, counts) if differ is None else differ(records, counts)
+                lines = lines_of(records, counts)
                 out.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
         finally:
             out.flush()
             typer.echo(_summary(counts, compare), err=True)
-    if counts["differences"]:
+    if any(counts[kind] for kind in KINDS):
         raise typer.Exit(FOUND_PROBLEMS)
 
 
@@ -71,7 +76,10 @@ def _summary(counts: Counter[str], compare: Reference | None) -> str:
         f"{counts['records']} Kinesis records: {counts['users']} user records"
         f" ({counts['aggregated']} of them from aggregates), {counts['rejected']} rejected"
     )
-    return text if compare is None else f"{text}; {counts['differences']} differences to {compare}"
+    if compare is None:
+        return text
+    kinds = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS)
+    return f"{text}; differences to {compare}: {kinds}"
 
 
 def _lines(records: list[Record], counts: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -133,25 +141,18 @@ def _user_line(
     }
 
 
-def _comparison() -> Any:
-    from .decode_compare import library
+@contextmanager
+def _comparison() -> Iterator[Any]:
+    """What makes lines of records: the differences to the library, whose process lasts as long."""
+    from .decode_compare import Library, differences
 
-    found = library()
-    if found is None:
-        typer.echo(
-            "streamgauge: error: aws-kinesis-agg is not installed; to have it:"
-            " pip install 'streamgauge[interop]'",
-            err=True,
-        )
-        raise typer.Exit(FOUND_PROBLEMS)
+    with Library() as library:
 
-    def differ(records: list[Record], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-        from .decode_compare import differences
+        def differ(records: list[Record], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+            for record, told in zip(records, library.open(records), strict=True):
+                ours = list(_lines([record], counts))
+                for difference in differences(record, ours, told):
+                    counts[difference["kind"]] += 1
+                    yield difference
 
-        for record in records:
-            ours = list(_lines([record], counts))
-            for difference in differences(record, ours, found):
-                counts["differences"] += 1
-                yield difference
-
-    return differ
+        yield differ

@@ -7,12 +7,16 @@ import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamgauge import Record
 from streamgauge import __main__ as entry
+from streamgauge.cli.decode_compare import Library
+from streamgauge.engine.errors import StreamgaugeError
 from streamgauge.engine.kpl import MAGIC, aggregate
 
 USERS: list[tuple[str | bytes, bytes, int | None]] = [
@@ -137,10 +141,8 @@ def test_help_has_an_example(decode: Any, capfdbinary: Any, monkeypatch: Any) ->
 
 
 def compare(lines: bytes) -> tuple[int, list[dict[str, Any]], str]:
-    """In a process of its own: the library leaves modules of common names behind."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "streamgauge", "decode", "--compare",
-         "aws-kinesis-agg"],
+        [sys.executable, "-m", "streamgauge", "decode", "--compare", "aws-kinesis-agg"],
         input=lines, capture_output=True, check=False,
     )  # fmt: skip
     return (
@@ -155,28 +157,47 @@ def test_the_reference_agrees_on_good_input() -> None:
     good = line(b"plain") + line(aggregate(users), 2) + line(aggregate(USERS[:1]), 3)
     status, rows, err = compare(good)
     assert (status, rows) == (0, [])
-    assert err.endswith("0 rejected; 0 differences to aws-kinesis-agg\n")
+    assert err.endswith("differences to aws-kinesis-agg: 0 dropped, 0 garbled, 0 passed on\n")
 
 
 def test_the_reference_differs_on_bad_input() -> None:
     bad = line(aggregate(USERS)[:-1], 1) + line(bad_index(), 2) + line(aggregate(USERS), 3)
     status, rows, err = compare(bad + line(aggregate([(b"\xff", b"x", None)]), 4))
     assert status == 1
-    found = [(row["sequence_number"], row["sub_sequence_number"], row["field"],
+    found = [(row["kind"], row["sequence_number"], row["sub_sequence_number"], row["field"],
               row["streamgauge"]) for row in rows]  # fmt: skip
     assert found[:4] == [
-        ("1", 0, "record", "rejected: bad_digest"),
-        ("2", 1, "record", "rejected: key_index"),
-        ("2", 2, "record", "a user record"),
-        ("3", 0, "explicit_hash_key", None),
+        ("passed_on", "1", 0, "record", "rejected: bad_digest"),
+        ("dropped", "2", 1, "record", "rejected: key_index"),
+        ("dropped", "2", 2, "record", "a user record"),
+        ("garbled", "3", 0, "explicit_hash_key", None),
     ]
     assert all(row["sequence_number"] == "4" for row in rows[4:]) and len(rows) > 4
-    assert f"{len(rows)} differences" in err
+    kinds = Counter(row["kind"] for row in rows)
+    assert err.endswith(
+        f"{kinds['dropped']} dropped, {kinds['garbled']} garbled, {kinds['passed_on']} passed on\n"
+    )
+
+
+def test_the_library_stays_out_of_this_process(decode: Any) -> None:
+    path = list(sys.path)
+    done = decode("--compare", "aws-kinesis-agg", stdin=line(aggregate(USERS)[:-1]))
+    assert done.status == 1 and [row["kind"] for row in done.rows] == ["passed_on"]
+    assert sys.path == path and "messages_pb2" not in sys.modules
+
+
+def test_the_death_of_the_library_s_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Library() as library:
+        library._process.kill()
+        library._process.wait()
+        with pytest.raises(StreamgaugeError, match="ended on the records from s:7 on"):
+            library.open([Record("s", "7", b"x", "k")])
 
 
 def test_without_the_library_it_says_how_to_have_it(
-    decode: Any, monkeypatch: pytest.MonkeyPatch
+    decode: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(sys.modules, "aws_kinesis_agg.deaggregator", None)
+    (tmp_path / "aws_kinesis_agg.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = decode("--compare", "aws-kinesis-agg", stdin=line(b"x"))
     assert done.status == 1 and "pip install 'streamgauge[interop]'" in done.err
