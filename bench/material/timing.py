@@ -64,10 +64,16 @@ class Clock:
 
 def cpu_seconds(work: Callable[[], Answer]) -> tuple[float, Answer]:
     """The CPU time of one call, garbage of before taken away first, and what it gave."""
+    cpu, _, answer = seconds(work)
+    return cpu, answer
+
+
+def seconds(work: Callable[[], Answer]) -> tuple[float, float, Answer]:
+    """CPU and wall time of one call, garbage of before taken away first, and what it gave."""
     gc.collect()
-    start = time.process_time()
+    wall, cpu = time.perf_counter(), time.process_time()
     answer = work()
-    return time.process_time() - start, answer
+    return time.process_time() - cpu, time.perf_counter() - wall, answer
 
 
 def spread(values: Iterable[float], digits: int = 1) -> dict[str, float]:

@@ -1,0 +1,144 @@
+"""A stand-in for the endpoint of Kinesis, which writes answers that were made before.
+
+It runs as a process of its own, so that its work is not counted with that of the one who reads, and
+imports nothing that takes long. A folder holds the bodies of GetRecords: `<stream>/<number>.json`,
+one shard a stream. It listens on 127.0.0.1, prints its port, and ends when its standard input does,
+as when the parent is gone, or after `SECONDS_MAX`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+SECONDS_MAX = 3600.0
+END_SECONDS_MAX = 10.0
+ANSWER_BYTES_MAX = 10 << 20  # of the data in one answer of GetRecords
+ANSWER_RECORDS_MAX = 10_000
+TARGET = "Kinesis_20131202."
+
+
+def write(folder: Path, stream: str, records: Sequence[Mapping[str, Any]], many: int) -> int:
+    """Write the answers that give these records, `many` in each; returns how many answers."""
+    (folder / stream).mkdir()
+    parts = [records[first : first + many] for first in range(0, len(records), many)]
+    for number, part in enumerate(parts):
+        assert len(part) <= ANSWER_RECORDS_MAX, "more than the service would give"
+        assert sum(len(record["Data"]) for record in part) <= ANSWER_BYTES_MAX
+        answer = {
+            "MillisBehindLatest": len(parts) - number - 1,
+            "Records": [_written(record) for record in part],
+        }
+        if number + 1 < len(parts):  # there is none at the end of a closed shard
+            answer["NextShardIterator"] = iterator(stream, number + 1)
+        (folder / stream / f"{number}.json").write_text(json.dumps(answer, separators=(",", ":")))
+    return len(parts)
+
+
+def iterator(stream: str, number: int) -> str:
+    """Where the answer of this number is read."""
+    return f"{stream}/{number}"
+
+
+def _written(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it stands in an answer."""
+    arrival: datetime = record["ApproximateArrivalTimestamp"]
+    return {
+        "ApproximateArrivalTimestamp": arrival.timestamp(),
+        "Data": base64.b64encode(record["Data"]).decode(),
+        "PartitionKey": record["PartitionKey"],
+        "SequenceNumber": record["SequenceNumber"],
+    }
+
+
+@contextmanager
+def running(folder: Path, shard: str) -> Iterator[str]:
+    """Serve the answers in a folder while this lasts; gives the URL of the endpoint."""
+    command = [sys.executable, "-I", __file__, str(folder), shard]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            port = process.stdout.readline().decode().strip()
+            if not port:
+                raise RuntimeError("the endpoint did not start")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(END_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection: three operations, each answered out of memory."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    bodies: dict[str, bytes]
+    shard: str
+
+    def do_POST(self) -> None:
+        """Answer a call."""
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        operation = self.headers.get("X-Amz-Target", "").removeprefix(TARGET)
+        status, body = 200, self._answer(operation, request)
+        if body is None:
+            status, body = 400, b'{"__type":"InvalidArgumentException","message":"not known here"}'
+        self.send_response(status)
+        self.send_header("x-amzn-RequestId", "00000000-0000-0000-0000-000000000000")
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _answer(self, operation: str, request: Mapping[str, Any]) -> bytes | None:
+        """The body of an answer; None for what this endpoint does not know."""
+        if operation == "GetRecords":
+            return self.bodies.get(request["ShardIterator"])
+        if iterator(request["StreamName"], 0) not in self.bodies:
+            return None
+        if operation == "ListShards":
+            whole = {"StartingHashKey": "0", "EndingHashKey": str((1 << 128) - 1)}
+            numbers = {"StartingSequenceNumber": "1"}
+            shard = {"ShardId": self.shard, "HashKeyRange": whole, "SequenceNumberRange": numbers}
+            return json.dumps({"Shards": [shard]}).encode()
+        if operation == "GetShardIterator" and request["ShardIteratorType"] == "TRIM_HORIZON":
+            return json.dumps({"ShardIterator": iterator(request["StreamName"], 0)}).encode()
+        return None
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def serve(folder: Path, shard: str) -> None:
+    """Answer until standard input ends; the body of the process."""
+    Handler.bodies = {
+        iterator(path.parent.name, int(path.stem)): path.read_bytes()
+        for path in folder.glob("*/*.json")
+    }
+    Handler.shard = shard
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        worker = threading.Thread(target=server.serve_forever, daemon=True)
+        worker.start()
+        limit = threading.Timer(SECONDS_MAX, server.shutdown)
+        limit.daemon = True
+        limit.start()
+        ended = threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True)
+        ended.start()
+        print(server.server_port, flush=True)
+        worker.join()
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), sys.argv[2])
