@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from itertools import repeat
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -52,8 +50,6 @@ class _Answer(msgspec.Struct, rename="pascal"):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_COLUMNS = tuple(map(attrgetter, ("sequence_number", "data", "partition_key")))
-_STAMP = attrgetter("approximate_arrival_timestamp")
 
 
 def attach(client: Any) -> None:
@@ -97,11 +93,13 @@ def _decoded(body: bytes, shard_id: str) -> Fetched | None:
             body.decode()  # msgspec does not look into what it skips
         answer = _decode(body)
         rows = answer.records
-        arrivals = _arrivals(list(map(_STAMP, rows)))
+        arrivals = _arrivals([row.approximate_arrival_timestamp for row in rows])
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError, OSError):
         return None
-    columns = (map(column, rows) for column in _COLUMNS)
-    records = list(map(Record, repeat(shard_id), *columns, arrivals))
+    records = [
+        Record(shard_id, row.sequence_number, row.data, row.partition_key, arrival)
+        for row, arrival in zip(rows, arrivals, strict=True)
+    ]
     return Fetched(records, answer.next_shard_iterator, answer.millis_behind_latest or 0)
 
 
