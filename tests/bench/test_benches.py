@@ -47,7 +47,12 @@ def assert_spread(figure: dict[str, float]) -> None:
 
 
 def test_every_bench_is_run_here() -> None:
-    assert {path.stem for path in BENCH.glob("*.py")} == {"hot_path", "imports", "pipeline"}
+    assert {path.stem for path in BENCH.glob("*.py")} == {
+        "consume",
+        "hot_path",
+        "imports",
+        "pipeline",
+    }
 
 
 @pytest.fixture(scope="module")
