@@ -25,6 +25,7 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "backtest": ("backtest", "Run a pipeline over recorded readings."),
     "run": ("run", "Run a pipeline on a stream, from this machine."),
     "thresholds": ("thresholds", "Read and change the limits of single devices."),
+    "doctor": ("doctor", "Tell what is missing for what, and how to mend it."),
     "demo": ("demo", "Run it all on a simulated fleet, with nothing but this machine."),
 }
 FOUND_PROBLEMS = 1
