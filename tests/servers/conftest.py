@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from live_cloud import Cloud
+from live_run import Scene
 from servers import Ministack
 
 
@@ -13,3 +16,13 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministack]:
     """A server that stands in for AWS; tests share it, each with names of its own in it."""
     with Ministack(tmp_path_factory.mktemp("ministack")) as server:
         yield server
+
+
+@pytest.fixture
+def scene(ministack: Ministack, tmp_path: Path) -> Iterator[Scene]:
+    """The torture stream and its limits, in a cloud of its own; a state object after each batch."""
+    with Cloud(ministack.url) as cloud:
+        made = Scene(cloud, tmp_path, ministack.port)
+        made.write()
+        made.fill()
+        yield made

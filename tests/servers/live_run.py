@@ -8,25 +8,35 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import plain_kpl
+import torture
+from fault_proxy import ALWAYS, Proxy, Rule, few
+from live_cloud import Cloud, Judged, judged
+
 EVENT_SECONDS_MAX = 60.0  # a busy machine is slow; never a reason to fail before that
+TOML = (torture.HERE / "torture.toml").read_text()
 STOP_SECONDS_MAX = 10.0  # promised: from SIGTERM to the end
 
 
 class Run:
     """One life of the command. events: the log lines told so far; talk is kept in `text`."""
 
-    def __init__(self, folder: Path, url: str, *arguments: str) -> None:
-        """Start it on `p.toml` of a folder, with all of AWS behind one endpoint."""
+    def __init__(self, folder: Path, url: str, *arguments: str, **settings: str) -> None:
+        """Start it on `p.toml` of a folder, with all of AWS behind one endpoint.
+
+        `settings` are variables of its environment beside or instead of ours; empty: taken out.
+        """
+        environment = os.environ | {"AWS_ENDPOINT_URL": url} | settings
         self.events: list[dict[str, Any]] = []
         self.text = ""
         self._told = threading.Condition()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge", "run", "p.toml", *arguments], cwd=folder,
-            env=os.environ | {"AWS_ENDPOINT_URL": url}, text=True, stdin=subprocess.DEVNULL,
+            env={k: v for k, v in environment.items() if v}, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -83,3 +93,52 @@ class Run:
         self.ended()
         assert self._process.stderr is not None
         self._process.stderr.close()
+
+
+class Scene:
+    """The torture stream, or another, in a cloud of its own, and a folder to run the command in."""
+
+    def __init__(self, cloud: Cloud, folder: Path, port: int) -> None:
+        """Stand before the server on this port; nothing is put yet."""
+        self.cloud, self.folder, self.port = cloud, folder, port
+        self.limits: list[dict[str, Any]] = []
+        self.given = plain_kpl.read(torture.HERE / "torture.ndjson")
+
+    def write(self, **settings: str) -> None:
+        """Write the pipeline file, with `save_every` and `refresh` as asked for."""
+        text = self.cloud.pipeline_file(TOML, **settings)
+        (self.folder / "p.toml").write_text(text)
+
+    def limit(self, items: Sequence[dict[str, Any]]) -> None:
+        """Put limits into the table, which hold from the start."""
+        self.limits += items
+        self.cloud.limit(items)
+
+    def fill(self) -> None:
+        """Put the torture file into the stream, and its limits into the table."""
+        self.limit(torture.thresholds())
+        self.cloud.put(self.given)
+
+    def proxy(self, *rules: Rule, records_max: int = 50) -> Proxy:
+        """A proxy that also cuts the stream into small reads."""
+        return Proxy(self.port, [*rules, Rule("GetRecords", few(records_max), ALWAYS)])
+
+    def run(self, proxy: Proxy, *arguments: str, **settings: str) -> Run:
+        return Run(self.folder, proxy.url, *arguments, **settings)
+
+    def finish(self, *rules: Rule) -> Proxy:
+        """One life that must come to the end of the stream; the proxy, for what it saw."""
+        with self.proxy(*rules) as proxy, self.run(proxy, "--until-end") as run:
+            assert run.ended() == 0, run
+            assert proxy.spent(), [rule for rule in proxy.rules if not rule.met]
+        return proxy
+
+    def judged(self, row: str) -> Judged:
+        """What came out, found right, and said in one line (pytest -rP shows it)."""
+        found = judged(self.cloud, TOML, self.limits)
+        assert found.alerts and (found.reasons or self.given == [])
+        print(
+            f"{row}: survived, records accepted {found.records}, lost 0, alerts missing 0,"
+            f" spurious 0, raw duplicates {found.repeats}"
+        )
+        return found
