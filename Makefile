@@ -48,7 +48,7 @@ demo: $(demo_ready) ## a simulated fleet through stream, table, topic, queue and
 test: $(ready) ## every test, with coverage, then `make packaging`
 	@$(MAKE) --no-print-directory servers || [ "$$STREAMGAUGE_REQUIRE_SERVERS" != 1 ]
 	@.venv/bin/coverage erase
-	@.venv/bin/coverage run -m pytest -q $(parallel)
+	@.venv/bin/coverage run -m pytest -q -rfEs $(parallel)
 	@.venv/bin/coverage combine -q
 	@.venv/bin/coverage report --skip-covered
 	@$(MAKE) --no-print-directory packaging

@@ -35,7 +35,6 @@ from streamgauge.engine.stores.threshold_items import ThresholdItems
 SHARDS = torture.SHARDS
 ENTRIES_MAX = 500  # of one PutRecords
 EMPTY_MAX = 3  # answers of the queue in a row with no message, until it counts as empty
-CHANGE = ("rule", "device", "time", "state")
 PLACE = ("shard_id", "sequence_number", "sub_sequence_number")  # of a rejected row
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -203,9 +202,12 @@ def judged(cloud: Cloud, toml: str, limits: Sequence[dict[str, Any]]) -> Judged:
     wanted = [alert for oracle in oracles for alert in oracle.alerts]
     messages = cloud.receive()
     unique = {message["id"]: message for message in messages}
-    assert [m for m in messages if unstale(m) != unstale(unique[m["id"]])] == []
-    assert ordered(map(unstale, unique.values())) == ordered(
-        {**alert, "id": id_of(alert)} for alert in wanted
+    changed = [m for m in messages if unstale(m) != unstale(unique[m["id"]])]
+    assert changed == [], f"came again with the same id and other content: {changed[0]}"
+    same(
+        "alerts",
+        drive.exact(map(unstale, unique.values())),
+        drive.exact({**alert, "id": id_of(alert)} for alert in wanted),
     )
     return Judged(
         alerts=list(unique.values()),
@@ -217,29 +219,36 @@ def judged(cloud: Cloud, toml: str, limits: Sequence[dict[str, Any]]) -> Judged:
 
 def _rejected(cloud: Cloud, oracles: Iterable[Oracle]) -> Counter[str]:
     """Hold the error stream against the oracles: every byte, each (position, rule) once."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    wanted = {(row["position"], row["rule"]): row for oracle in oracles for row in oracle.rejected}
+    rows: dict[tuple[str, str | None], dict[str, Any]] = {}
     for row in cloud.rejected():
-        place = ":".join(str(row[f"{name}"]) for name in PLACE)
-        key = place, row["rule"] or ""
-        assert rows.setdefault(key, row) == row
-    wanted = {
-        (row["position"], row["rule"] or ""): row for oracle in oracles for row in oracle.rejected
-    }
-    assert {key: (base64.b64decode(row["data"]), row["arrival_time"])
-            for key, row in rows.items()} == {
-        key: (row["user"].data, row["user"].arrival) for key, row in wanted.items()
-    }  # fmt: skip
-    assert [key for key, row in rows.items() if row["reason"] not in wanted[key]["faults"]] == []
+        key = ":".join(str(row[name]) for name in PLACE), row["rule"]
+        assert rows.setdefault(key, row) == row, f"two rows of {key} differ"
+    same(
+        "rejected rows",
+        [[*key, base64.b64decode(row["data"]).hex(), row["arrival_time"]]
+         for key, row in rows.items()],
+        [[*key, row["user"].data.hex(), row["user"].arrival] for key, row in wanted.items()],
+    )  # fmt: skip
+    wrong = {key: row["reason"] for key, row in rows.items()
+             if row["reason"] not in wanted[key]["faults"]}  # fmt: skip
+    assert wrong == {}, f"reasons that do not hold: {wrong}"
     return Counter(row["reason"] for row in rows.values())
+
+
+def same(what: str, found: Iterable[Any], wanted: Iterable[Any]) -> None:
+    """Assert that both hold the same rows, in any order; of what differs some are shown."""
+    have, want = (Counter(json.dumps(row, sort_keys=True) for row in rows)
+                  for rows in (found, wanted))  # fmt: skip
+    missing, spurious = list((want - have).elements()), list((have - want).elements())
+    assert not missing and not spurious, (
+        f"{what}: {len(missing)} missing, {len(spurious)} spurious;"
+        f" missing {missing[:2]}, spurious {spurious[:2]}"
+    )
 
 
 def unstale(alert: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in alert.items() if key != "stale"}
-
-
-def ordered(alerts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By (rule, device, time, state), floats as the text of their bits."""
-    return drive.exact(sorted(alerts, key=lambda alert: [alert[key] for key in CHANGE]))
 
 
 def id_of(alert: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import plain_kpl
 import torture
 from fault_proxy import ALWAYS, Proxy, Rule, few
 from live_cloud import Cloud, Judged, judged
+from servers import die_with_us
 
 EVENT_SECONDS_MAX = 60.0  # a busy machine is slow; never a reason to fail before that
 TOML = (torture.HERE / "torture.toml").read_text()
@@ -37,7 +38,7 @@ class Run:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "streamgauge", "run", "p.toml", *arguments], cwd=folder,
             env={k: v for k, v in environment.items() if v}, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=die_with_us,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -96,12 +97,16 @@ class Run:
 
 
 class Scene:
-    """The torture stream, or another, in a cloud of its own, and a folder to run the command in."""
+    """The torture stream, or another, in a cloud of its own, and a folder to run the command in.
+
+    events: the log lines of the life that `finish` saw to its end.
+    """
 
     def __init__(self, cloud: Cloud, folder: Path, port: int) -> None:
         """Stand before the server on this port; nothing is put yet."""
         self.cloud, self.folder, self.port = cloud, folder, port
         self.limits: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self.given = plain_kpl.read(torture.HERE / "torture.ndjson")
 
     def write(self, **settings: str) -> None:
@@ -130,6 +135,7 @@ class Scene:
         """One life that must come to the end of the stream; the proxy, for what it saw."""
         with self.proxy(*rules) as proxy, self.run(proxy, "--until-end") as run:
             assert run.ended() == 0, run
+            self.events = run.events
             assert proxy.spent(), [rule for rule in proxy.rules if not rule.met]
         return proxy
 

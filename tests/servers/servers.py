@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +29,7 @@ HOW = {  # what brings a command, or a folder of jars in .servers
     "kpl": "`make servers` brings it where Maven is (`apt-get install maven`)",
 }
 START_SECONDS_MAX = 60.0
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LOOK_SECONDS = 0.02  # between two looks at whether a port is open yet
 
 
@@ -56,6 +60,12 @@ def missing(name: str) -> NoReturn:
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(line, pytrace=False)
     pytest.skip(line)
+
+
+def die_with_us() -> None:
+    """Have Linux end the process that calls this when its parent dies, however that comes about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -101,7 +111,7 @@ class Ministack:
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [command], cwd=folder, env=settings, stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, preexec_fn=die_with_us,
             )  # fmt: skip
 
     def _answers(self) -> bool:

@@ -206,6 +206,7 @@ def test_s10_what_was_done_with_its_answer_lost_comes_again_under_the_same_id(
             Rule("DeleteObjects", lost),
         )  # fmt: skip
         found = scene.judged("S10")
+    assert not any(line["event"] == "fenced" for line in scene.events)  # it knows its own objects
     assert entries(proxy, lost) > 0
     assert found.repeats == (0 if fifo else entries(proxy, lost))  # a FIFO topic drops repeats
 
