@@ -14,7 +14,7 @@ def test_a_server_that_is_missing(
     required: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(servers.REQUIRED, required)
-    monkeypatch.setitem(servers.HOW, "no-such-server", "make servers")
+    monkeypatch.setitem(servers.HOW, "no-such-server", servers.SERVERS)
     raised = pytest.fail.Exception if outcome == "failed" else pytest.skip.Exception
     with pytest.raises(raised, match="no-such-server: `make servers` installs it"):
         servers.need("no-such-server")
