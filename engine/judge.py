@@ -74,7 +74,7 @@ class Judge:
         rows = len(batch)
         self._rounds: Ints | None = None
         if rows:
-            self._rounds = memory.meet(batch.device, batch.arrival, self._serial)
+            self._rounds = memory.meet(batch.device, batch.arrival, self._serial, users.shard_id)
         self._decided = np.where(
             batch.arrival == NO_TIME, batch.time, np.minimum(batch.time, batch.arrival)
         )

@@ -1,12 +1,16 @@
 """What a pipeline remembers of one shard between batches, and how it is saved and restored.
 
-A state object's body holds: `pipeline`; `next` (number of the next Kinesis record); `positions`
-(shard id -> [sequence number, sub-sequence number], the last applied); `shard_time` (int ms);
-`devices` (names) with `seen` and `since`; `log` (where the retained samples came from); `rules`
-(name -> fingerprint, and the samples and alert states of these devices); `gone` (names of devices
-forgotten since the last body, before what `devices` says). A full body speaks of all devices; a
-delta of those that had a record since the last body, and holds just the samples that came since.
-Laid one over the other in order they give the state again.
+A state object's body holds: `pipeline`; `earlier` (see Pipeline.save); `next` (number of the next
+Kinesis record); `positions` (shard id -> [sequence number, sub-sequence number], the last applied);
+`shard_time` (int ms); `devices` (names) with `seen`, `since` and `home` (place in `homes`, shard
+ids); `log` (where the retained samples came from); `rules` (name -> fingerprint, and the samples
+and alert states of these devices); `gone` (names of devices forgotten since the last body, before
+what `devices` says). A full body speaks of all devices; a delta of those that had a record since
+the last body, and holds just the samples that came since. Laid one over the other in order they
+give the state again.
+
+The shards in `positions` are those that the state goes back to: its own, and the ones that were
+split or merged into it. A body without `home` is of a version that did not keep it.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from .positions import PositionLog
 from .window import Window
 
 _Piece = tuple[Ints, Mapping[str, Any] | None]  # devices, and what is saved of them: None, nothing
+NOWHERE = ""  # the home of devices whose last shard is not known
 FORGET_ROUNDS = 8  # unused memory is looked for this many times in `forget_after`
 
 
@@ -82,6 +87,8 @@ class Memory:
         self.devices = Devices()
         self.seen = np.zeros(0, np.int64)  # arrival of the last decoded record, ms
         self.since = np.zeros(0, np.int64)  # serial from which on the device is remembered
+        self.home = np.zeros(0, np.int64)  # shard of the last decoded record, a number of `homes`
+        self.homes: dict[str, int] = {}
         self.log = PositionLog()
         self.positions: dict[str, Position] = {}
         self.shard_time = NO_TIME
@@ -98,13 +105,15 @@ class Memory:
         more = max(more, len(self.seen), 64)
         self.seen = np.concatenate((self.seen, np.full(more, NO_TIME)))
         self.since = np.concatenate((self.since, np.zeros(more, np.int64)))
+        self.home = np.concatenate((self.home, np.zeros(more, np.int64)))
         self._touched = np.concatenate((self._touched, np.zeros(more, np.bool_)))
 
-    def meet(self, device: Ints, arrival: Ints, serial: Ints) -> Ints | None:
+    def meet(self, device: Ints, arrival: Ints, serial: Ints, shard_id: str) -> Ints | None:
         """Note decoded records; how often each row's device was forgotten in this batch so far.
 
         Args:
             device, arrival (ms, NO_TIME where unknown), serial: int64 (rows,), in arrival order.
+            shard_id: where they were read.
 
         Returns:
             int64 (rows,), or None where no device was forgotten: the usual case.
@@ -114,6 +123,9 @@ class Memory:
             self.since[self.devices.fresh] = serial[0]
             self.devices.fresh.clear()
         self._touched[device] = True
+        home = self._home(shard_id)
+        if len(self.homes) > 1:  # of one shard alone every home is number 0
+            self.home[device] = home
         known = arrival[arrival != NO_TIME]
         self.one_clock &= len(known) == len(arrival)
         rounds = None
@@ -126,6 +138,9 @@ class Memory:
             self.shard_time = max(self.shard_time, int(known.max()))
         self.seen[device] = arrival
         return rounds
+
+    def _home(self, shard_id: str) -> int:
+        return self.homes.setdefault(shard_id, len(self.homes))
 
     def _rounds(self, device: Ints, arrival: Ints, serial: Ints) -> Ints | None:
         order = np.argsort(device, kind="stable")
@@ -218,6 +233,8 @@ class Memory:
             "devices": [names[number] for number in device.tolist()],
             "seen": self.seen[device],
             "since": self.since[device],
+            "homes": list(self.homes),
+            "home": self.home[device].astype(np.int32),
             "log": self.log.save(numbers),
             "rules": rules,
         }
@@ -245,6 +262,7 @@ class Memory:
             self.reserve()
             self.seen[device] = body["seen"]
             self.since[device] = body["since"]
+            self.home[device] = self._homes_in(body)
             self.shard_time = body["shard_time"]
             self.log.restore(body["log"], body["next"])
             for shard, (sequence, sub) in body["positions"].items():
@@ -269,6 +287,19 @@ class Memory:
         self.devices.fresh.clear()
         self._saved = self.log.next << SUB_BITS
         return sorted(changed)
+
+    def _homes_in(self, body: Mapping[str, Any]) -> Ints:
+        """Of the devices of a body, in numbers of ours; where they are not told, as far as known.
+
+        A memory of one shard is its devices' home; of more, the home is none of them.
+        """
+        if "home" not in body:
+            shards = list(body["positions"])
+            home = self._home(shards[0] if len(shards) == 1 else NOWHERE)
+            return np.full(len(body["devices"]), home)
+        numbers = np.fromiter(map(self._home, body["homes"]), np.int64, len(body["homes"]))
+        found: Ints = numbers[body["home"]]
+        return found
 
     def _restore_rule(self, rule: RuleMemory, parts: list[_Piece]) -> None:
         known = len(self.devices)

@@ -26,6 +26,7 @@ from .errors import StateError
 from .judge import Judge, Rule, joined
 from .kpl import deaggregate
 from .memory import Memory, RuleMemory
+from .merge import delta_over
 from .records import last_position, slices, without_repeats
 from .threshold import Thresholds
 from .window import Window
@@ -159,9 +160,13 @@ class Pipeline:
         outcome.counts.check()
         return outcome
 
-    def save(self, full: bool = True) -> bytes:
-        """The next state object: all that is remembered, or what changed since the last one."""
-        body = {"pipeline": self.name, **self._memory.save(full)}
+    def save(self, full: bool = True, earlier: Sequence[int] = ()) -> bytes:
+        """The next state object: all that is remembered, or what changed since the last one.
+
+        `earlier` are the numbers of the last full objects before it, where the host numbers them:
+        whoever goes on with the shard finds them in the body, and knows what may be removed.
+        """
+        body = {"pipeline": self.name, **self._memory.save(full), "earlier": list(earlier)}
         return state.encode(FULL if full else DELTA, body)
 
     def restore(self, objects: Sequence[bytes]) -> list[str]:
@@ -173,11 +178,14 @@ class Pipeline:
             StateError: an object cannot be read, is of another pipeline, or the first is not full;
                 or this pipeline has taken records already.
         """
+        return self.take_over([state.decode(data) for data in objects])
+
+    def take_over(self, objects: Sequence[state.Decoded]) -> list[str]:
+        """As `restore`, of objects that are decoded already."""
         if self._memory.positions or self._memory.log.next:
             raise StateError("state can be taken over only before the first record")
         bodies = []
-        for index, data in enumerate(objects):
-            kind, body = state.decode(data)
+        for index, (kind, body) in enumerate(objects):
             if kind != (DELTA if index else FULL):
                 raise StateError(f"state object {index + 1} of {len(objects)} is {kind}")
             if body.get("pipeline") != self.name:
@@ -188,6 +196,19 @@ class Pipeline:
             return self._memory.restore(bodies)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"a state object lacks what it should hold: {error!r}") from error
+
+    def inherit(self, one: Pipeline, other: Pipeline) -> None:
+        """Begin where the pipelines of two shards ended that were merged into this one's.
+
+        A device that both know goes on as merge.py says; of equal arrival as in the first. Both are
+        of the same pipeline file as this one, which has taken no record yet.
+        """
+        assert not self._memory.positions and not self._memory.log.next, "it has taken records"
+        first, second = one._memory.save(full=True), other._memory.save(full=True)
+        self._memory.restore([first, delta_over(first, second)])
+        for parent in (one, other):
+            for name, devices in parent.removed.items():
+                self._memory.removed[name] = self._memory.removed.get(name, 0) + devices
 
     @property
     def removed(self) -> dict[str, int]:

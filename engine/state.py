@@ -36,6 +36,7 @@ DEPTH_MAX = 64  # lists and dicts inside each other
 COMPRESSION_LEVEL = 1
 
 KINDS = ("full", "delta")
+Decoded = tuple[str, dict[str, Any]]  # kind and body
 
 _HEADER_BYTES = len(MAGIC) + 1 + hashlib.sha256().digest_size
 _ARRAY, _INTEGER = 1, 2  # MessagePack extension codes
@@ -106,7 +107,7 @@ def encode(kind: str, body: dict[str, Any]) -> bytes:
     return b"".join((head, _digest(head, compressed), compressed))
 
 
-def decode(data: bytes, bytes_max: int = BODY_BYTES_MAX) -> tuple[str, dict[str, Any]]:
+def decode(data: bytes, bytes_max: int = BODY_BYTES_MAX) -> Decoded:
     """Unpack a state object into its kind and body; arrays are writable copies.
 
     Raises:
@@ -135,7 +136,7 @@ def _digest(head: bytes, content: bytes) -> bytes:
     return digest.digest()
 
 
-def _read_1(content: bytes, bytes_max: int) -> tuple[str, dict[str, Any]]:
+def _read_1(content: bytes, bytes_max: int) -> Decoded:
     try:
         found = _DECODER.decode(_decompressed(content, bytes_max))
     # The digest keeps accidents out, not malice: a signed object may claim any size and depth.
@@ -151,7 +152,7 @@ def _read_1(content: bytes, bytes_max: int) -> tuple[str, dict[str, Any]]:
     return kind, body
 
 
-_READERS: dict[int, Callable[[bytes, int], tuple[str, dict[str, Any]]]] = {1: _read_1}
+_READERS: dict[int, Callable[[bytes, int], Decoded]] = {1: _read_1}
 
 
 def _decompressed(content: bytes, bytes_max: int) -> bytes:
