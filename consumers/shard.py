@@ -26,12 +26,13 @@ from ..engine.errors import FencedError, StateError, UnavailableError
 from ..engine.pipeline import Outcome, Pipeline
 from ..engine.sinks.base import Sink
 from ..engine.state import StateStore
+from . import inherit
 from .backoff import Backoff, Refusal
 from .metrics import Metrics
+from .recall import oldest_kept, recall, untold, written
 
 READ_SECONDS_MIN = 0.2  # between two reads: a shard answers five a second to all who read it
 TIP_SECONDS = 0.5  # between two reads where nothing is behind
-STATES_KEPT = 3
 FENCES_MAX = 3  # times that another owner's state object is found in the way, until
 PEACE_SAVES = 10  # saves in a row went well
 
@@ -90,11 +91,9 @@ class Host:
 class Shard:
     """The loop of one shard, as steps.
 
-    at_tip: the last read gave nothing, and nothing was behind. closed: the shard was read to its
-    end. generation: number of the newest state object known. refused: the step that was refused at
-    its last try, None where it went well. `positions` of a shard that has a
-    parent may name the parent's, too: a child begins with the windows of the shard it was split
-    from.
+    at_tip: the last read gave nothing, nothing was behind, and more may come. closed: the shard was
+    read to its end. generation: number of the newest state object known. refused: the step that was
+    refused at its last try, None where it went well.
     """
 
     def __init__(self, shard_id: str, host: Host, parents: Sequence[str] = ()) -> None:
@@ -115,6 +114,8 @@ class Shard:
         self.at_tip = False
         self.closed = False
         self.generation = 0
+        self._full: list[int] = []  # the full state objects that are kept, as far as known
+        self._told: Position | None = None  # up to here the sinks have all
         self._pipeline: Pipeline | None = None
         self._iterator: str | None = None
         self._inclusive = True  # of a Kinesis record another host may have applied a part
@@ -201,62 +202,42 @@ class Shard:
         return self._finishing or self.closed or self._host.now() >= self._save_at
 
     def load(self) -> None:
-        """Start from the newest state object that can be read; without one, from the oldest record.
+        """Start from the newest state that can be read; without one, from the oldest record.
 
-        A child that has no state yet starts with that of the shard it was split from.
+        A child that has no state yet starts with that of the shards it was split or merged from.
         """
         host = self._host
         found = host.states.generations(host.pipeline, self.shard_id)
-        started = self._restored(self.shard_id, found)
-        if found and started is None:
-            host.log("state_incomplete", shard=self.shard_id, unreadable=found)
-        elif started is None and self.parents:
-            started = self._inherited()
-        self._pipeline, generation = started or (host.plan(), None)
+        started = recall(host.states, host.pipeline, self.shard_id, found, host.plan, host.log)
+        self._pipeline = self._inherited() if started is None else started.pipeline
         self.generation = max(found, default=0)
-        self._prunable = len(found) > STATES_KEPT  # the last owner did not come to it
+        if started is not None:
+            self._full, self._told = started.full, started.told
+        oldest = oldest_kept(self._full)  # the last owner may not have come to it
+        self._prunable = oldest is not None and found[0] < oldest
         self._save_at = host.now() + host.save_seconds
         host.metrics.set("checkpoint_timestamp_seconds", host.wall(), shard=self.shard_id)
         at = self.position
         host.log(
             "shard_started",
             shard=self.shard_id,
-            generation=generation,
+            generation=None if started is None else started.generation,
             position=None if at is None else str(at),
         )
 
-    def _restored(self, shard_id: str, found: Sequence[int]) -> tuple[Pipeline, int] | None:
-        """A pipeline with the newest readable of these state objects, and its number."""
+    def _inherited(self) -> Pipeline:
+        """The pipeline of the shards that this one was split or merged from; empty without any."""
         host = self._host
-        for generation in reversed(found):
-            pipeline = host.plan()
-            try:
-                data = host.states.read(host.pipeline, shard_id, generation)
-                changed = pipeline.restore([data])
-            except StateError as error:
-                host.log(
-                    "state_unreadable", shard=shard_id, generation=generation, cause=str(error)
-                )
-                continue
-            if pipeline.removed:
-                host.log("rules_removed", shard=shard_id, devices_firing=pipeline.removed)
-            if changed:
-                host.log("rules_start_empty", shard=shard_id, rules=changed)
-            return pipeline, generation
-        return None
-
-    def _inherited(self) -> tuple[Pipeline, int] | None:
-        """The pipeline of the shard that this one was split from.
-
-        Of a merge only where one of the two has a state: putting two together is not done yet.
-        """
-        host = self._host
-        found = {shard: host.states.generations(host.pipeline, shard) for shard in self.parents}
-        found = {shard: generations for shard, generations in found.items() if generations}
-        started = self._restored(*next(iter(found.items()))) if len(found) == 1 else None
-        if found and started is None:
-            host.log("windows_start_empty", shard=self.shard_id, parents=list(self.parents))
-        return started
+        found = inherit.ancestors(
+            host.states,
+            host.pipeline,
+            self.shard_id,
+            {self.shard_id: self.parents},
+            host.plan,
+            host.log,
+        )
+        self._unsaved = bool(found)  # its own children look for what it has, though no record came
+        return inherit.joined([recalled.pipeline for recalled, _ in found.values()], host.plan)
 
     def read(self) -> None:
         """Fetch the next records."""
@@ -273,7 +254,7 @@ class Shard:
         self.closed = fetched.iterator is None
         host.metrics.add("shard_reads_total", shard=self.shard_id)
         host.metrics.set("shard_lag_seconds", fetched.behind / 1000, shard=self.shard_id)
-        self.at_tip = not fetched.records and fetched.behind == 0
+        self.at_tip = not (fetched.records or fetched.behind or self.closed)
         self._read_at = host.now() + (TIP_SECONDS if self.at_tip else READ_SECONDS_MIN)
 
     def apply(self) -> None:
@@ -284,10 +265,11 @@ class Shard:
         self._records = []
         self._inclusive = False
         self._unsaved = self._unsaved or self.position != before
-        if outcome.alerts:
-            self._undelivered.append(partial(self._host.alerts.deliver, outcome.alerts))
-        if outcome.rejected:
-            self._undelivered.append(partial(self._host.errors.deliver, outcome.rejected))
+        alerts, rejected = untold(outcome, self._told)
+        if alerts:
+            self._undelivered.append(partial(self._host.alerts.deliver, alerts))
+        if rejected:
+            self._undelivered.append(partial(self._host.errors.deliver, rejected))
         self._host.observe(outcome)
         self._measure(outcome)
 
@@ -311,7 +293,7 @@ class Shard:
         host.alerts.flush()
         host.errors.flush()
         if self._object is None:
-            self._object = self._pipeline.save(full=True)
+            self._object = self._pipeline.save(full=True, earlier=self._full)
         generation = self.generation + 1
         try:
             host.states.create(host.pipeline, self.shard_id, generation, self._object)
@@ -319,6 +301,7 @@ class Shard:
             if not self._wrote(generation, self._object):
                 raise
         self.generation = generation
+        self._full = written(self._full, generation)
         self._object = None
         self._unsaved = False
         self._prunable = True
@@ -342,11 +325,13 @@ class Shard:
             return False
 
     def prune(self) -> None:
-        """Remove the state objects before the last STATES_KEPT; nothing depends on it."""
+        """Remove the state objects before the last full ones that are kept."""
         host = self._host
         self._prunable = False
+        oldest = oldest_kept(self._full)
+        if oldest is None:
+            return
         try:
-            oldest = self.generation - STATES_KEPT + 1
             host.states.prune(host.pipeline, self.shard_id, oldest)
         except UnavailableError as error:
             host.log("prune_refused", shard=self.shard_id, cause=str(error))

@@ -53,8 +53,9 @@ class Shared(MetaPathFinder):
     homes = {
         "aggregates": "engine/aggregates.py",
         "drive": "drive.py",
-        "generate": "generate.py",
         "fault_proxy": "servers/fault_proxy.py",
+        "generate": "generate.py",
+        "lambda_drive": "golden/lambda_drive.py",
         "live_cloud": "servers/live_cloud.py",
         "live_run": "servers/live_run.py",
         "memory_stream": "sim/memory_stream.py",
@@ -64,6 +65,7 @@ class Shared(MetaPathFinder):
         "plain_kpl": "golden/plain_kpl.py",
         "plain_oracle": "golden/plain_oracle.py",
         "plain_payload": "golden/plain_payload.py",
+        "resharding": "sim/resharding.py",
         "servers": "servers/servers.py",
         "simulation": "sim/simulation.py",
         "torture": "golden/torture.py",

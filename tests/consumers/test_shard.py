@@ -41,7 +41,7 @@ window = "1s"
 threshold = 10.0
 """
 START = 1_700_000_000_000
-NAME = "shardId-000000000000"
+NAME, CHILD = "shardId-000000000000", "shardId-000000000001"
 
 
 def readings(count: int, shard: str = NAME, first: int = 1) -> list[Record]:
@@ -291,8 +291,8 @@ def test_a_closed_shard_is_saved_at_once_and_finished() -> None:
 
 
 def test_an_object_that_cannot_be_removed_stops_nothing() -> None:
-    table = Table(readings(10), save_seconds=0.0)
-    table.steps(6)
+    table = Table(readings(30), save_seconds=0.0)
+    table.until(lambda: table.states.generations("p", NAME) == [1, 2, 3])
     table.states.fail_next = 1
     assert table.steps(2) == ["prune", "read"]
     assert "prune_refused" in table.events()
@@ -305,33 +305,44 @@ def test_a_child_begins_with_the_windows_of_its_parent() -> None:
     table.until(lambda: table.shard.finished)
     at = START + 10_500
     message = json.dumps({"device": "d", "ts": at, "value": 0}).encode()
-    child = "shardId-000000000001"
-    table.stream.records = {child: [Record(child, "7", message, "d", at)]}
-    table.shard = table.start(child, (NAME,))
+    table.stream.records = {CHILD: [Record(CHILD, "7", message, "d", at)]}
+    table.shard = table.start(CHILD, (NAME,))
     table.until(lambda: table.shard.at_tip)
     fired, resolved = table.alerts.rows
     assert isinstance(fired, Alert) and isinstance(resolved, Alert)
     assert (fired.state, resolved.state) == ("firing", "resolved")
     assert (resolved.value, resolved.samples) == (10.0, 2)
     assert resolved.first_position == f"{NAME}:1:0"
-    assert resolved.last_position == f"{child}:7:0"
+    assert resolved.last_position == f"{CHILD}:7:0"
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_a_child_that_cannot_inherit_says_so(torn: bool) -> None:
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_child_that_cannot_inherit_says_so(merged: bool) -> None:
+    """Of two parents the one that can be read is still gone on with."""
     other = "shardId-000000000009"
     table = Table(readings(1))
     table.stream.closed = {NAME}
     table.until(lambda: table.shard.finished)
-    if torn:
-        table.states._objects["p", NAME][1] = b""
-    else:  # a merge: two parents with a state each
-        table.states.create("p", other, 1, table.states.read("p", NAME, 1))
-    child = "shardId-000000000001"
-    table.stream.records = {child: []}
-    table.shard = table.start(child, (NAME,) if torn else (NAME, other))
+    table.states.create("p", other, 1, b"SGSTATE")
+    table.stream.records = {CHILD: []}
+    table.log.clear()
+    table.shard = table.start(CHILD, (NAME, other) if merged else (other,))
     table.until(lambda: table.shard.at_tip)
-    assert "windows_start_empty" in table.events()
+    assert [line for line in table.log if line["event"] == "windows_start_empty"] == [
+        {"event": "windows_start_empty", "shard": CHILD, "parent": other}
+    ]
+    assert [row["state"] for row in table.shard.inspect("d")] == ["firing"] * merged
+
+
+def test_a_child_without_records_hands_on_what_it_inherited() -> None:
+    table = Table(readings(1))
+    table.stream.closed = {NAME, CHILD}
+    table.until(lambda: table.shard.finished)
+    table.stream.records = {CHILD: [], "shardId-000000000002": []}
+    for name, parent in ((CHILD, NAME), ("shardId-000000000002", CHILD)):
+        table.shard = table.start(name, (parent,))
+        table.until(lambda: table.shard.at_tip or table.shard.finished)
+    assert [row["state"] for row in table.shard.inspect("d")] == ["firing"]
 
 
 def test_a_child_of_parents_without_records_has_nothing_to_say() -> None:

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import drive
-import msgspec
-import plain_kpl
 import pytest
-import torture
+from lambda_drive import (
+    TOML,
+    Memories,
+    compare,
+    drained,
+    event,
+    fresh,
+    in_shards,
+    packed,
+    streamed,
+    told,
+)
 from plain_kpl import Kinesis
 
 from streamgauge import Alert
 from streamgauge.consumers import lambda_handler
 from streamgauge.consumers.lambda_handler import Handler, handler, records_of
 from streamgauge.consumers.recall import FULL_EVERY
-from streamgauge.engine.errors import ConfigError, InputError, StreamgaugeError, UnavailableError
-from streamgauge.engine.sinks.local import MemorySink
-from streamgauge.engine.stores.memory import MemoryStates
-from streamgauge.engine.stores.thresholds import FileThresholds
+from streamgauge.engine import state
+from streamgauge.engine.errors import ConfigError, InputError, StreamgaugeError
 from streamgauge.rules import spec as specs
-
-TOML = (torture.HERE / "torture.toml").read_text()
-TABLE = torture.HERE / "torture-thresholds.ndjson"
-
-
-class Memories:
-    """Edges in memory, which outlive a handler."""
-
-    def __init__(self) -> None:
-        self.sink, self.rows, self.store = MemorySink(), MemorySink(), MemoryStates()
-
-    def alerts(self) -> MemorySink:
-        return self.sink
-
-    def errors(self) -> MemorySink:
-        return self.rows
-
-    def states(self) -> MemoryStates:
-        return self.store
-
-    def thresholds(self) -> FileThresholds:
-        return FileThresholds(TABLE)
 
 
 class Context:
@@ -53,85 +36,6 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds
-
-
-def fresh(memories: Memories, **more: Any) -> Handler:
-    return Handler(
-        specs.parse(TOML), memories, log=lambda event, **fields: None, sleep=lambda _: None, **more
-    )
-
-
-def event(given: list[Kinesis]) -> dict[str, Any]:
-    return {"Records": [
-        {"eventID": f"{one.shard}:{one.sequence}", "eventSource": "aws:kinesis",
-         "kinesis": {"sequenceNumber": one.sequence, "partitionKey": one.key,
-                     "data": base64.b64encode(one.data).decode(),
-                     **({} if one.arrival is None else
-                        {"approximateArrivalTimestamp": one.arrival / 1000})}}
-        for one in given
-    ]}  # fmt: skip
-
-
-def in_shards(records: list[Kinesis]) -> dict[str, list[Kinesis]]:
-    found: dict[str, list[Kinesis]] = {}
-    for one in records:
-        found.setdefault(one.shard, []).append(one)
-    return found
-
-
-def drained(
-    make: Callable[[], Handler], records: list[Kinesis], size: int, cold: bool = False
-) -> None:
-    """As the mapping does: a batch again from the first record reported, until all is done."""
-    for of in in_shards(records).values():
-        held = make()
-        at, tries = 0, 0
-        while at < len(of):
-            batch = of[at : at + size]
-            if cold:
-                held = make()
-            try:
-                answer = held(event(batch), None)["batchItemFailures"]
-            except UnavailableError:
-                answer = [{"itemIdentifier": batch[0].sequence}]
-            tries += 1
-            assert tries < 10_000
-            if not answer:
-                at += len(batch)
-                continue
-            (one,) = answer
-            at += [given.sequence for given in batch].index(one["itemIdentifier"])
-
-
-def told() -> list[Kinesis]:
-    """The torture file in the order of each shard, its repeats left to the tests."""
-    seen: dict[str, int] = {}
-    found = []
-    for one in plain_kpl.read(torture.HERE / "torture.ndjson"):
-        if int(one.sequence) > seen.get(one.shard, -1):
-            seen[one.shard] = int(one.sequence)
-            found.append(one)
-    return found
-
-
-def packed(size: int) -> list[Kinesis]:
-    return plain_kpl.repacked(torture.users(), itertools.repeat(size))
-
-
-def compare(memories: Memories, records: list[Kinesis]) -> None:
-    """Alerts by the definition of the same, and every rejected row with its bytes."""
-    oracles = [drive.oracle_of(TOML, torture.thresholds(), [of])
-               for of in in_shards(records).values()]  # fmt: skip
-    keys = ("rule", "device", "time", "state")
-    wanted = sorted((a for o in oracles for a in o.alerts), key=lambda a: [a[k] for k in keys])
-    unique = {row.id: msgspec.to_builtins(row) for row in memories.sink.rows
-              if isinstance(row, Alert)}  # fmt: skip
-    found = sorted(drive.without_id(unique.values()), key=lambda a: [a[k] for k in keys])
-    assert drive.exact(found) == drive.exact(wanted)
-    rejected = {(str(row.at), row.rule): row.data for row in memories.rows.rows}  # type: ignore[union-attr]
-    assert rejected == {
-        (row["position"], row["rule"]): row["user"].data for o in oracles for row in o.rejected
-    }
 
 
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
@@ -195,8 +99,6 @@ def test_state_is_deltas_and_now_and_then_whole() -> None:
     held = fresh(memories)
     for one in of[: 2 * FULL_EVERY + 3]:
         held(event([one]), None)
-    from streamgauge.engine import state
-
     objects = {g: state.decode(memories.store.read("torture", shard, g))[0]
                for g in memories.store.generations("torture", shard)}  # fmt: skip
     full = [generation for generation, kind in objects.items() if kind == "full"]
@@ -205,20 +107,67 @@ def test_state_is_deltas_and_now_and_then_whole() -> None:
     compare(memories, of)
 
 
-@pytest.mark.parametrize("torn", [1, 2, 3, 4])
-def test_a_torn_state_object_is_gone_behind(torn: int) -> None:
+@pytest.mark.parametrize("torn", [[1], [2], [3], [4], [3, 4], [1, 2, 3, 4]], ids=str)
+@pytest.mark.parametrize("gone", [False, True], ids=["torn", "gone"])
+def test_behind_an_object_that_cannot_be_read_the_stream_is_read_again(
+    torn: list[int], gone: bool
+) -> None:
+    """From the last readable state up to what the mapping hands over, and told to nobody."""
     memories, records = Memories(), told()
     (shard, of), *_ = in_shards(records).items()
+    memories.stream = streamed(records)
     held = fresh(memories)
     for at in range(0, 40, 10):
         held(event(of[at : at + 10]), None)
     objects = memories.store._objects["torture", shard]
-    objects[torn] = objects[torn][:-1]
+    for generation in torn:
+        if gone and generation != max(objects):  # of the newest nobody would know
+            del objects[generation]
+        else:
+            objects[generation] = objects[generation][:-1]
+    before = [row.id for row in memories.sink.rows], [str(row.at) for row in memories.rows.rows]
     events: list[str] = []
-    again = Handler(specs.parse(TOML), memories, log=lambda e, **_: events.append(e))  # type: ignore[arg-type]
-    again(event(of), None)  # from the start: what is behind the recalled position is a repeat
-    assert "state_unreadable" in events and ("state_incomplete" in events) == (torn == 1)
+    again = fresh(memories, log=lambda e, **_: events.append(e))
+    again(event(of[40:41]), None)
+    assert ("state_incomplete" in events) == (1 in torn)
+    assert "read_again" in events and ("state_unreadable" in events or 1 in torn)
+    for row in (*memories.sink.rows[len(before[0]) :], *memories.rows.rows[len(before[1]) :]):
+        assert of[40].sequence in (row.last_position if isinstance(row, Alert) else str(row.at))
+    assert state.decode(memories.store.read("torture", shard, max(objects)))[0] == "full"
+    drained(lambda: fresh(memories), of[41:], 10, cold=True)
     compare(memories, of)
+
+
+def test_what_is_read_again_is_not_read_once_more_when_time_is_up() -> None:
+    memories, records = Memories(), told()
+    (shard, of), *_ = in_shards(records).items()
+    memories.stream = streamed(records)
+    first = fresh(memories)
+    first(event(of[:10]), None)
+    first(event(of[10:100]), None)
+    objects = memories.store._objects["torture", shard]
+    objects[2] = b""
+    held = fresh(memories, now=iter(range(10**9)).__next__)
+    failed = {"batchItemFailures": [{"itemIdentifier": of[100].sequence}]}
+    tries = 0
+    while held(event(of[100:]), Context(45_000)) == failed:
+        tries += 1
+        assert tries < 20
+    assert tries > 1 and len(memories.stream.reads) < 90
+    compare(memories, of)
+
+
+def test_after_a_change_of_a_rule_the_next_object_is_full() -> None:
+    """A delta would stand on windows that are no more."""
+    memories, of = Memories(), next(iter(in_shards(told()).values()))
+    fresh(memories)(event(of[:20]), None)
+    changed = TOML.replace('window = "60s"', 'window = "50s"', 1)
+    assert changed != TOML
+    spec = specs.parse(changed)
+    for at in (20, 40):
+        Handler(spec, memories, log=lambda event, **_: None)(event(of[at : at + 20]), None)  # type: ignore[arg-type]
+    objects = [state.decode(memories.store.read("torture", of[0].shard, g))[0] for g in (1, 2, 3)]
+    assert objects == ["full", "full", "delta"]
 
 
 def test_the_deadline_is_kept_and_the_rest_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,11 @@ from plain_kpl import Kinesis
 from plain_oracle import Oracle
 
 from streamgauge import Alert, Outcome, Position, Rejected
-from streamgauge.consumers import shard as shard_loop
 from streamgauge.consumers.metrics import Metrics
+from streamgauge.consumers.recall import FULL_KEPT
 from streamgauge.consumers.shard import Host, Shard
 from streamgauge.engine import state
-from streamgauge.engine.errors import FencedError, UnavailableError
+from streamgauge.engine.errors import FencedError, StateError, UnavailableError
 from streamgauge.engine.limits import Entry
 from streamgauge.engine.sinks.local import MemorySink
 from streamgauge.engine.stores.memory import MemoryStates
@@ -219,7 +219,7 @@ class Simulation:
                     worker = Worker(self, name)
                 if worker.shard.at_tip:
                     worker.shard.finish()
-            assert len(self.objects(name)) <= shard_loop.STATES_KEPT
+            assert len([data for data in self.objects(name).values() if whole(data)]) <= FULL_KEPT
             self.check(worker)
 
     def check(self, worker: Worker) -> None:
@@ -267,6 +267,14 @@ class Simulation:
         assert found == {
             (row["position"], row["rule"]): row["user"].data for row in oracle.rejected
         }
+
+
+def whole(data: bytes) -> bool:
+    """Whether a state object can be read."""
+    try:
+        return state.decode(data)[0] == "full"
+    except StateError:
+        return False
 
 
 def fresh(alert: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import torture
 from simulation import Simulation, Worker
 
 from streamgauge import Record
-from streamgauge.consumers.shard import FENCES_MAX, STATES_KEPT, Fetched
+from streamgauge.consumers.recall import FULL_KEPT
+from streamgauge.consumers.shard import FENCES_MAX, Fetched
 from streamgauge.engine.batch import Position
 from streamgauge.engine.errors import FencedError
 
@@ -132,7 +133,7 @@ def test_of_two_owners_one_wins() -> None:
         until(run, first, "save")
         until(run, second, "save")
         assert run.events.count("fenced") == times
-        assert sorted(run.objects(name)) == list(range(1, times + 1))[-STATES_KEPT:]
+        assert sorted(run.objects(name)) == list(range(1, times + 1))[-FULL_KEPT:]
         until(run, second, "load")
         assert second.pushes == run.histories[name].behind[times]
         until(run, second, "apply")
@@ -212,4 +213,4 @@ def test_memory_does_not_grow_with_the_stream() -> None:
     for before, after in zip(zip(*early, strict=True), zip(*late, strict=True), strict=True):
         assert max(after) <= 1.05 * max(before)
     assert max(devices for devices, _, _ in sizes) < 48 * Endless.batch / Endless.spoken / 10
-    assert len(run.objects("s")) <= STATES_KEPT + 1
+    assert len(run.objects("s")) <= FULL_KEPT + 1
