@@ -68,7 +68,7 @@ def _one(options: Options, stop: Stop, edges: Edges) -> bool:
         shared.reader,  # type: ignore[arg-type]
         shared,
         until_end=options.until_end,
-        tend=lambda: questions.answer(consumer.reading.inspect),
+        tend=lambda: questions.answer(consumer.inspect),
     )
     started = time.monotonic()
     with listening(options.listen, lambda: [metrics.snapshot()], consumer.reading, questions):

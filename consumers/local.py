@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..engine.batch import Alert
 from ..engine.errors import Problem, StreamgaugeError
@@ -120,6 +120,10 @@ class LocalConsumer:
     def unread(self) -> list[str]:
         """Shards that could not be started, as a parent of theirs has not ended."""
         return self.listing.unread
+
+    def inspect(self, device: str) -> list[dict[str, Any]] | None:
+        """What every shard and rule knows of a device; None while that is not known yet."""
+        return self.reading.inspect(device) if self.listing.known else None
 
     def run(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Read, apply, deliver and save until there is nothing to do or `stopping` says so.

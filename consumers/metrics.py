@@ -3,17 +3,20 @@
 The exposition is Prometheus's text format 0.0.4. Labels are shard, rule, state and step, never a
 device, so the number of series does not grow with the fleet.
 
-One thread writes, and the server's threads read: a value is put into a dict that has all its keys
-by then, in one step, so a reader sees the old or the new one.
+One thread writes, and the server's threads read, without a lock: a series is a dict whose keys are
+tuples of text, which Python copies in one step, and a gauge that is dropped gets a new dict. So a
+reader sees each series as it was at one moment; two series need not be of the same one.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from .. import __version__
+from ..engine.alert import FIRING, RESOLVED
 from ..engine.pipeline import Outcome
 
 PREFIX = "streamgauge_"
@@ -22,54 +25,69 @@ PREFIX = "streamgauge_"
 class Metric(NamedTuple):
     """One row of the table.
 
-    merged: how the values of several processes become one: their sum, or the least of them.
+    merged: how the values of several processes become one: their sum, or the least of them. A
+    shard is read by one process at a time, so of its gauges there is one value to add up.
     """
 
     name: str
     kind: Literal["counter", "gauge"]
     labels: tuple[str, ...]
+    unit: str
     meaning: str
     merged: Literal["sum", "min"] = "sum"
 
 
+def _counter(name: str, labels: tuple[str, ...], unit: str, meaning: str) -> Metric:
+    return Metric(name, "counter", labels, unit, meaning)
+
+
+def _gauge(name: str, labels: tuple[str, ...], unit: str, meaning: str) -> Metric:
+    return Metric(name, "gauge", labels, unit, meaning)
+
+
+def _least(name: str, labels: tuple[str, ...], unit: str, meaning: str) -> Metric:
+    return Metric(name, "gauge", labels, unit, meaning, "min")
+
+
+_SHARD, _RULE = ("shard",), ("rule",)
 METRICS = (
-    Metric("build_info", "gauge", ("version",), "1; the label says which version runs", "min"),
-    Metric("start_timestamp_seconds", "gauge", (), "when the process started", "min"),
-    Metric(
+    _least("build_info", ("version",), "1", "the label says which version runs"),
+    _least("start_timestamp_seconds", (), "s since 1970", "when the process started"),
+    _least(
         "last_turn_timestamp_seconds",
-        "gauge",
         (),
+        "s since 1970",
         "when the loop last turned; of several workers, the one that is furthest behind",
-        "min",
     ),
-    Metric("shard_records_total", "counter", ("shard",), "user records read and applied"),
-    Metric("shard_reads_total", "counter", ("shard",), "answers of the stream, empty ones too"),
-    Metric("shard_lag_seconds", "gauge", ("shard",), "how far the last read was from the tip"),
-    Metric("shard_waiting", "gauge", ("shard",), "1 while a step of the shard is refused"),
-    Metric(
+    _counter("worker_deaths_total", (), "processes", "of several workers, that died; replaced"),
+    _counter("shard_records_total", _SHARD, "user records", "read and applied"),
+    _counter("shard_reads_total", _SHARD, "reads", "answers of the stream, empty ones too"),
+    _gauge("shard_lag_seconds", _SHARD, "s", "how far the last read was from the tip"),
+    _gauge("shard_waiting", _SHARD, "0 or 1", "1 while a step of the shard is refused"),
+    _counter(
         "refused_total",
-        "counter",
         ("shard", "step"),
-        "steps that were refused and are made again: load (state), read (stream), apply"
-        " (thresholds), deliver (sinks), save (state)",
+        "steps",
+        "refused, and made again: load (state), read (stream), apply (thresholds), deliver (sinks),"
+        " save (state)",
     ),
-    Metric("fenced_total", "counter", ("shard",), "times that another owner's state was found"),
-    Metric(
+    _counter("fenced_total", _SHARD, "times", "that another owner's state was found"),
+    _gauge(
         "checkpoint_timestamp_seconds",
-        "gauge",
-        ("shard",),
+        _SHARD,
+        "s since 1970",
         "when the shard's last state object was written, or loaded; how old it is: time() - this",
     ),
-    Metric("stale_threshold_devices", "gauge", ("shard",), "devices whose limits are too old"),
-    Metric("repeated_total", "counter", (), "user records skipped, as they were applied before"),
-    Metric("unread_total", "counter", (), "user records rejected before any rule saw them"),
-    Metric("samples_total", "counter", ("rule",), "records that became samples"),
-    Metric("filtered_total", "counter", ("rule",), "records that FROM or WHERE held back"),
-    Metric("duplicates_total", "counter", ("rule",), "records a producer had sent before"),
-    Metric("rejected_total", "counter", ("rule",), "records a rule rejected, late ones too"),
-    Metric("late_total", "counter", ("rule",), "records that came too late"),
-    Metric("alerts_total", "counter", ("rule", "state"), "changes of alert state"),
-    Metric("alerts_firing", "gauge", ("shard", "rule"), "devices that are firing"),
+    _gauge("stale_threshold_devices", _SHARD, "devices", "whose limits are too old"),
+    _counter("repeated_total", (), "user records", "skipped, as they were applied before"),
+    _counter("unread_total", (), "user records", "rejected before any rule saw them"),
+    _counter("samples_total", _RULE, "records", "that became samples"),
+    _counter("filtered_total", _RULE, "records", "that FROM or WHERE held back"),
+    _counter("duplicates_total", _RULE, "records", "that a producer had sent before"),
+    _counter("rejected_total", _RULE, "records", "that the rule rejected, late ones too"),
+    _counter("late_total", _RULE, "records", "that came too late; within rejected"),
+    _counter("alerts_total", ("rule", "state"), "alerts", "changes of state: firing, resolved"),
+    _gauge("alerts_firing", ("shard", "rule"), "devices", "that are firing"),
 )
 _BY_NAME = {metric.name: metric for metric in METRICS}
 Series = dict[tuple[str, ...], float]
@@ -81,20 +99,25 @@ class Metrics:
 
     def __init__(self, now: float | None = None) -> None:
         """Start at zero; `now` is in seconds since 1970."""
-        self._values: Snapshot = {metric.name: {} for metric in METRICS}
+        self._values: Snapshot = {
+            metric.name: {(): 0} if metric.kind == "counter" and not metric.labels else {}
+            for metric in METRICS
+        }
         started = time.time() if now is None else now
         self.set("build_info", 1, version=__version__)
         self.set("start_timestamp_seconds", started)
         self.set("last_turn_timestamp_seconds", started)
 
     def add(self, name: str, value: float = 1, **labels: str) -> None:
-        """Add to a counter."""
-        series, key = self._series(name, labels)
+        """Add to a counter; a name or label that the table has not is a bug."""
+        assert 0 <= value < math.inf, (name, value)
+        series, key = self._series(name, "counter", labels)
         series[key] = series.get(key, 0) + value
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        """Set a gauge."""
-        series, key = self._series(name, labels)
+        """Set a gauge; a name or label that the table has not is a bug."""
+        assert math.isfinite(value), (name, value)
+        series, key = self._series(name, "gauge", labels)
         series[key] = value
 
     def forget(self, shard: str) -> None:
@@ -117,6 +140,8 @@ class Metrics:
             self.add("duplicates_total", of.duplicates, rule=rule)
             self.add("rejected_total", of.rejected, rule=rule)
             self.add("late_total", of.late, rule=rule)
+            for state in (FIRING, RESOLVED):  # a series begins at 0, so that its first step is seen
+                self.add("alerts_total", 0, rule=rule, state=state)
         for alert in outcome.alerts:
             self.add("alerts_total", rule=alert.rule, state=alert.state)
 
@@ -124,9 +149,12 @@ class Metrics:
         """All values, as a copy that stays as it is; can be handed to another process."""
         return {name: dict(series) for name, series in self._values.items()}
 
-    def _series(self, name: str, labels: dict[str, str]) -> tuple[Series, tuple[str, ...]]:
-        metric = _BY_NAME[name]
-        assert len(labels) == len(metric.labels), (name, labels)
+    def _series(
+        self, name: str, kind: str, labels: dict[str, str]
+    ) -> tuple[Series, tuple[str, ...]]:
+        metric = _BY_NAME.get(name)
+        assert metric is not None and metric.kind == kind, (kind, name)
+        assert labels.keys() == set(metric.labels), (name, labels)
         return self._values[name], tuple(labels[label] for label in metric.labels)
 
 
@@ -161,21 +189,13 @@ def exposition(snapshot: Snapshot) -> str:
     lines = []
     for metric in METRICS:
         name = PREFIX + metric.name
-        lines += [f"# HELP {name} {_help(metric.meaning)}", f"# TYPE {name} {metric.kind}"]
+        told = _help(f"{metric.unit}: {metric.meaning}")
+        lines += [f"# HELP {name} {told}", f"# TYPE {name} {metric.kind}"]
         for key, value in sorted(snapshot[metric.name].items()):
             pairs = zip(metric.labels, key, strict=True)
             labels = ",".join(f'{label}="{_label(text)}"' for label, text in pairs)
-            lines.append(f"{name}{{{labels}}} {value!r}" if labels else f"{name} {value!r}")
+            lines.append(f"{name}{{{labels}}} {value}" if labels else f"{name} {value}")
     return "\n".join(lines) + "\n"
-
-
-def reference() -> str:
-    """The table as docs/metrics.md has it."""
-    rows = ["| metric | kind | labels | what it says |", "|---|---|---|---|"]
-    for metric in METRICS:
-        labels = ", ".join(metric.labels) or "none"
-        rows.append(f"| `{PREFIX}{metric.name}` | {metric.kind} | {labels} | {metric.meaning} |")
-    return "\n".join(rows) + "\n"
 
 
 def _help(text: str) -> str:

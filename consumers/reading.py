@@ -37,8 +37,13 @@ class Reading:
         """Shards whose step was refused at the last try."""
         return {s.shard_id: s.refused for s in self.shards.values() if s.refused is not None}
 
-    def inspect(self, device: str) -> list[dict[str, Any]]:
-        """What every shard and rule knows of a device, one row each."""
+    def inspect(self, device: str) -> list[dict[str, Any]] | None:
+        """What every shard and rule knows of a device, one row each.
+
+        None while the state of a shard is not loaded: it might know the device.
+        """
+        if not all(shard.loaded or shard.finished for shard in self.shards.values()):
+            return None
         return [
             {"shard": shard.shard_id, **row}
             for shard in self.shards.values()

@@ -162,8 +162,13 @@ class Shard:
         self._pipeline = None
         self._host.metrics.forget(self.shard_id)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether its memory is here."""
+        return self._pipeline is not None
+
     def inspect(self, device: str) -> list[dict[str, Any]]:
-        """What every rule knows of a device; nothing where it is unknown here."""
+        """What every rule knows of a device; nothing where it is unknown here, or all is done."""
         return [] if self._pipeline is None else self._pipeline.inspect(device)
 
     def step(self) -> None:

@@ -86,7 +86,7 @@ class Answer(NamedTuple):
     """What is known of the device of a question."""
 
     number: int
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, Any]] | None  # None: a state is not loaded yet
 
 
 class Ended(NamedTuple):

@@ -12,6 +12,7 @@ there are, for a shard has one order wherever it is read.
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from .worker import Answer, Ask, Ended, Finished, Report, Setup, Start, Stop, wo
 
 DEATHS_MAX = 10  # of workers, in a row of which each follows the last within
 DEATHS_APART_SECONDS = 300.0
+ASKED_BYTES_MAX = 32_768  # of questions that wait for one worker: less than a pipe takes, so that
+ASKED_BYTES_MIN = 256  # one that hangs does not hold up who asks; and of each at least
 END_SECONDS_MAX = DRAIN_SECONDS_MAX + 1.5  # from the wish to stop until a worker is killed
 
 
@@ -39,6 +42,7 @@ class _Member:
     process: Any
     connection: Connection
     shards: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    asked: dict[int, int] = field(default_factory=dict)  # questions it has not answered: bytes
     report: Report | None = None
     ended: Ended | None = None
 
@@ -84,6 +88,7 @@ class Workers:
         self._died: list[float] = []
         self._asked: dict[int, tuple[set[int], list[dict[str, Any]], Any]] = {}
         self._number = 0
+        self._replacing = threading.Lock()
         context = multiprocessing.get_context("spawn")  # no thread or client is taken along
         self._context = context
         self._lock = context.Lock()
@@ -103,9 +108,10 @@ class Workers:
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """The metrics of this process and of all workers."""
-        found = [m.report.metrics for m in self._members if m.report]
-        return [self._metrics.snapshot(), *self._past_metrics, *found]
+        """The metrics of this process and of all workers; any thread may ask."""
+        with self._replacing:
+            found = [m.report.metrics for m in self._members if m.report]
+            return [self._metrics.snapshot(), *self._past_metrics, *found]
 
     @property
     def refused(self) -> dict[str, Refusal]:
@@ -137,10 +143,16 @@ class Workers:
 
     def ask(self, question: Any) -> None:
         """Pass a question about a device on; it is answered when all workers have said."""
+        living = [member for member in self._members if member.ended is None]
+        size = len(question.device.encode()) + ASKED_BYTES_MIN
+        busy = any(sum(one.asked.values()) + size > ASKED_BYTES_MAX for one in living)
+        if busy or not self.listing.known:
+            question.reply(None)
+            return
         self._number += 1
-        asked = {id(member) for member in self._members if member.ended is None}
-        self._asked[self._number] = (asked, [], question)
-        for member in self._members:
+        self._asked[self._number] = ({id(member) for member in living}, [], question)
+        for member in living:
+            member.asked[self._number] = size
             self._tell(member, Ask(self._number, question.device))
 
     def _start(self) -> _Member:
@@ -198,13 +210,22 @@ class Workers:
             member.ended = message
 
     def _answered(self, member: _Member, answer: Answer) -> None:
-        if answer.number in self._asked:
-            waiting, rows, question = self._asked[answer.number]
-            waiting.discard(id(member))
-            rows += answer.rows
-            if not waiting:
-                del self._asked[answer.number]
-                question.reply(rows)
+        member.asked.pop(answer.number, None)
+        if answer.number not in self._asked:
+            return
+        waiting, rows, question = self._asked[answer.number]
+        waiting.discard(id(member))
+        rows += answer.rows or []
+        if answer.rows is None or not waiting:
+            del self._asked[answer.number]
+            question.reply(None if answer.rows is None else rows)
+
+    def _drop_questions(self, member: _Member) -> None:
+        """Who died does not answer, and nobody else knows what it knew."""
+        for number, (waiting, _, question) in list(self._asked.items()):
+            if id(member) in waiting:
+                del self._asked[number]
+                question.reply(None)
 
     def _replace_dead(self) -> None:
         """Start a worker in place of one that has died; its shards are read again from the last
@@ -217,15 +238,19 @@ class Workers:
             code = member.process.exitcode
             self._setup.log("worker_died", exit_status=code, shards=sorted(member.shards))
             self._note_death(code)
-            if member.report is not None:
-                self._past.merge(member.report.totals)
-                self._past_metrics.append(counters(member.report.metrics))
+            self._drop_questions(member)
             member.connection.close()
-            self._members[place] = self._start()
+            started = self._start()
+            with self._replacing:
+                self._members[place] = started
+                if member.report is not None:
+                    self._past.merge(member.report.totals)
+                    self._past_metrics.append(counters(member.report.metrics))
             for shard_id, parents in member.shards.items():
                 self._give(self._members[place], shard_id, parents)
 
     def _note_death(self, code: int | None) -> None:
+        self._metrics.add("worker_deaths_total")
         now = self._now()
         if self._died and now - self._died[-1] > DEATHS_APART_SECONDS:
             self._died.clear()

@@ -5,6 +5,7 @@ For people and programs that ask a running pipeline; no answer of the engine com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,10 +28,12 @@ def device(
     """One row for each rule that has a sample or a state of the device; [] for an unknown one.
 
     Keys: rule, device, time (newest event time of a sample, int ms, or None), value (the statistic
-    over the window that ends there, or None), samples, threshold, threshold_version, clear_margin,
-    stale (all None where the limit is not read yet), state (ok, pending or firing), since (int ms,
-    of the last firing or resolved, or since when it is pending), seen (arrival of the last record,
-    int ms, or None).
+    over the window that ends there; None where there is none, or a sum beyond float64), samples,
+    threshold, threshold_version, clear_margin, stale (all None where the limit is not read yet),
+    state (ok, pending or firing), since (int ms, of the last firing or resolved, or since when it
+    is pending), seen (arrival of the last record, int ms, or None).
+
+    A device that is silent is told as it was last: forgetting comes with its next record.
     """
     number = memory.devices.ids.get(name)
     if number is None or number in memory.devices.free:
@@ -43,7 +46,7 @@ def device(
         state, since = _state(known.alerts, number)
         if time is None and since is None:
             continue
-        limit = _limit(thresholds, index, number, time)
+        limit = _limit(thresholds, index, number, time, seen)
         rows.append(
             {"rule": rule.name, "device": name, "time": time, "value": value, "samples": samples,
              **limit, "state": state, "since": since, "seen": _or_none(seen)}
@@ -54,7 +57,8 @@ def device(
 def latest(window: Window, number: int) -> tuple[int | None, float | None, int]:
     """The newest event time of a device, the statistic of the window there, and its samples.
 
-    The window is that of a sample which would arrive now with that time: all retained ones in it.
+    All retained samples in the window count, those too that came after the newest: where nothing
+    came out of order, this is the last answer of the engine, to the bit.
     """
     if number >= len(window.newest) or window.newest[number] == NO_TIME:
         return None, None, 0
@@ -67,10 +71,11 @@ def latest(window: Window, number: int) -> tuple[int | None, float | None, int]:
     return newest, _statistic(window.statistic, rings.value[inside]), len(inside)
 
 
-def _statistic(name: str, values: Floats) -> float:
+def _statistic(name: str, values: Floats) -> float | None:
     if name == "count":
         return float(len(values))
-    return float(_STATISTICS[name](values))
+    value = float(_STATISTICS[name](values))
+    return value if math.isfinite(value) else None
 
 
 def _state(alerts: AlertStates, number: int) -> tuple[str, int | None]:
@@ -83,11 +88,15 @@ def _state(alerts: AlertStates, number: int) -> tuple[str, int | None]:
     return OK, _or_none(int(alerts.changed[number]))
 
 
-def _limit(thresholds: Thresholds, index: int, number: int, time: int | None) -> dict[str, Any]:
+def _limit(
+    thresholds: Thresholds, index: int, number: int, time: int | None, seen: int
+) -> dict[str, Any]:
+    """The limit by which a sample of that time is judged that comes with the last record."""
     names = ("threshold", "clear_margin", "threshold_version", "stale")
     if time is None or not thresholds.known(number):
         return dict.fromkeys(names)
-    found = thresholds.limits(index, np.array([number]), np.array([time]))
+    decided = time if seen == NO_TIME else min(time, seen)
+    found = thresholds.limits(index, np.array([number]), np.array([decided]))
     return {
         "threshold": float(found.value[0]),
         "clear_margin": float(found.margin[0]),

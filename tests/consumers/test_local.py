@@ -357,3 +357,25 @@ def test_what_it_cannot_do_yet_is_named(table: str, where: str) -> None:
     spec = specs.parse(f'[pipeline]\nname = "p"\n[[rules]]\n{lines}\n{source}{table}\n')
     (problem,) = unsupported(spec)
     assert problem.where == where
+
+
+def test_a_device_is_not_unknown_before_all_states_are_loaded() -> None:
+    bench = Bench(memory(limit=1000))
+    consumer = bench.consumer()
+    assert consumer.inspect("huge") is None  # no shard is known yet
+    consumer._turn()
+    assert len(consumer.shards) == 2 and consumer.inspect("huge") is None
+    while not all(shard.loaded for shard in consumer.shards.values()):
+        assert consumer.inspect("huge") is None
+        consumer._turn()
+    assert consumer.inspect("huge") == []
+    consumer.run()
+    rows = consumer.inspect("huge")
+    assert rows is not None and {row["device"] for row in rows} == {"huge"}
+
+
+def test_a_shard_that_is_done_knows_nothing_any_more() -> None:
+    bench = Bench(memory(closed=set(torture.SHARDS)))
+    consumer = bench.consumer()
+    consumer.run()
+    assert consumer.inspect("huge") == []

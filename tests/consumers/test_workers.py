@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamgauge.cli.listening import listening
 from streamgauge.cli.running import log
-from streamgauge.consumers import workers
+from streamgauge.consumers import listen, workers
 from streamgauge.consumers.kinesis_reader import KinesisReader
+from streamgauge.consumers.listen import Question, Questions
 from streamgauge.consumers.metrics import Metrics, merged
-from streamgauge.consumers.worker import Setup
-from streamgauge.consumers.workers import Workers
+from streamgauge.consumers.worker import Answer, Setup
+from streamgauge.consumers.workers import Workers, _Member
 from streamgauge.engine.aws import Service
 from streamgauge.rules import spec as specs
 
@@ -196,3 +201,175 @@ def test_too_many_deaths_are_no_accident() -> None:
         made._note_death(-9)
     with pytest.raises(Exception, match="died one after the other"):
         made._note_death(-9)
+
+
+class Asking:
+    """Asks a run over HTTP, from a thread beside its loop, until what it waits for is so."""
+
+    def __init__(
+        self, made: Workers, questions: Questions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.made, self.questions = made, questions
+        self.done = threading.Event()
+        self.port = 0
+        monkeypatch.setattr(
+            "streamgauge.cli.listening.log",
+            lambda event, **fields: setattr(self, "port", fields["port"]),
+        )
+
+    def get(self, path: str) -> tuple[int, str]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as asked:
+            asked.request("GET", path)
+            answer = asked.getresponse()
+            return answer.status, answer.read().decode()
+
+    def until(self, path: str, wanted: Callable[[int, str], bool]) -> str:
+        for _ in range(20_000):
+            status, body = self.get(path)
+            if wanted(status, body):
+                return body
+        raise AssertionError((path, status, body))
+
+    def metric(self, name: str, body: str = "") -> float:
+        """The sum of the series of a metric."""
+        lines = (body or self.get("/metrics")[1]).splitlines()
+        pattern = re.compile(rf"streamgauge_{name}(?:\{{.*\}})? (.+)")
+        return sum(float(found[1]) for line in lines if (found := pattern.fullmatch(line)))
+
+    def beside(self, script: Callable[[Asking], None]) -> None:
+        """Run the loop in this thread and the script in another one."""
+        failed: list[BaseException] = []
+
+        def act() -> None:
+            try:
+                script(self)
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                self.done.set()
+
+        with listening("127.0.0.1:0", lambda: self.made.snapshots, self.made, self.questions):
+            acting = threading.Thread(target=act)
+            acting.start()
+            self.made.run(self.done.is_set)
+            acting.join()
+        if failed:
+            raise failed[0]
+
+
+@pytest.fixture
+def asking(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Asking:
+    questions = Questions()
+    made = run(2)
+    made._setup = made._setup._replace(until_end=False)
+    made._tend = lambda: [made.ask(question) for question in questions.take()]
+    return Asking(made, questions, monkeypatch)
+
+
+def known(asking: Asking, number: int) -> dict[str, Any]:
+    body = asking.until(f"/state?device=d{number}", lambda status, _: status == 200)
+    (row,) = json.loads(body)["rules"]
+    return row
+
+
+@pytest.mark.slow
+def test_several_workers_are_asked_as_one(asking: Asking) -> None:
+    """Their numbers add up, each device is known by one of them, and a death is counted."""
+
+    def script(asking: Asking) -> None:
+        records = "shard_records_total"
+        asking.until("/metrics", lambda _, body: asking.metric(records, body) == 160)
+        before = asking.get("/metrics")[1]
+        assert asking.metric("alerts_total", before) == 160
+        assert asking.metric("worker_deaths_total", before) == 0
+        assert asking.get("/healthz")[0] == 200
+        rows = [known(asking, number) for number in range(4)]
+        # The first shard is read to its end, and the last is its child: it has both devices.
+        assert [row["shard"] for row in rows] == [SHARDS[3], *SHARDS[1:]]
+        assert {(row["rule"], row["state"], row["samples"]) for row in rows} == {("hot", "ok", 1)}
+        assert asking.get("/state?device=nobody")[0] == 404
+
+        dead, _ = asking.made._members
+        os.kill(dead.process.pid, signal.SIGKILL)
+        asking.until("/metrics", lambda _, body: asking.metric("worker_deaths_total", body) == 1)
+        lag = "shard_lag_seconds{"
+        after = asking.until("/metrics", lambda _, body: body.count(lag) == before.count(lag))
+        assert asking.metric(records, after) >= 160  # a counter does not go back
+        assert [known(asking, number)["shard"] for number in range(4)] == [
+            row["shard"] for row in rows
+        ]
+        assert asking.get("/state?device=nobody")[0] == 404
+        assert asking.get("/healthz")[0] == 200
+
+    asking.beside(script)
+    assert asking.made.unsaved == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_no_health(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody who asks holds up the loop, however many there are."""
+    asking.questions = Questions(seconds_max=0.01)
+    asking.made._tend = lambda: [asking.made.ask(one) for one in asking.questions.take()]
+    monkeypatch.setattr(listen, "LOOP_SECONDS_MAX", 2.0)
+
+    def script(asking: Asking) -> None:
+        asking.until("/metrics", lambda _, body: asking.metric("shard_records_total", body) == 160)
+        hung = asking.made._members[0].process.pid
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            body = asking.until("/healthz", lambda status, _: status == 503)
+            assert "the loop has not turned" in body
+            long = "/state?device=" + "x" * 8000
+            assert {asking.get(long)[0] for _ in range(20)} == {503}
+            assert sum(asking.made._members[0].asked.values()) <= workers.ASKED_BYTES_MAX
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        asking.until("/healthz", lambda status, _: status == 200)
+
+    asking.beside(script)
+    assert asking.made.unsaved == []
+
+
+class Mute:
+    """The other end of a pipe on which nothing comes back."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+
+def test_questions_to_one_that_dies_are_not_left_open() -> None:
+    """Nobody else knows what it knew: the answer is that there is none."""
+    setup = Setup(specs.parse(TOML), True, None, None, log)
+    made = Workers(None, setup, 2, metrics=Metrics(), random=random.random)  # type: ignore[arg-type]
+    made._members = [_Member(None, Mute()), _Member(None, Mute())]  # type: ignore[arg-type]
+    early, question, late = Question("d"), Question("d"), Question("d")
+    made.ask(early)
+    assert early.wait(0.0) is None and not early.abandoned  # the stream is not listed yet
+    made.listing.known = True
+    made.ask(question)
+    made.ask(late)
+    first, second = made._members
+    made._take(first, Answer(1, [{"shard": "a"}]))
+    made._drop_questions(second)
+    assert question.wait(0.0) is None and not question.abandoned and made._asked == {}
+    made.ask(late)
+    made._take(first, Answer(3, None))
+    made._take(second, Answer(3, [{"shard": "b"}]))
+    assert late.wait(0.0) is None and not late.abandoned
+
+
+def test_an_answer_is_that_of_all() -> None:
+    setup = Setup(specs.parse(TOML), True, None, None, log)
+    made = Workers(None, setup, 2, metrics=Metrics(), random=random.random)  # type: ignore[arg-type]
+    made._members = [_Member(None, Mute()), _Member(None, Mute())]  # type: ignore[arg-type]
+    made.listing.known = True
+    question = Question("d")
+    made.ask(question)
+    for number, member in enumerate(made._members):
+        assert question.wait(0.0) is None
+        made._take(member, Answer(1, [{"shard": str(number)}]))
+    assert question.wait(0.0) == [{"shard": "0"}, {"shard": "1"}]
+    assert all(member.asked == {} for member in made._members)
