@@ -368,7 +368,7 @@ def test_a_device_is_not_unknown_before_all_states_are_loaded() -> None:
     while not all(shard.loaded for shard in consumer.shards.values()):
         assert consumer.inspect("huge") is None
         consumer._turn()
-    assert consumer.inspect("huge") == []
+    assert consumer.inspect("nobody") == []
     consumer.run()
     rows = consumer.inspect("huge")
     assert rows is not None and {row["device"] for row in rows} == {"huge"}
