@@ -17,6 +17,8 @@ export AWS_SHARED_CREDENTIALS_FILE := /dev/null
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_REGION
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+# Without compiled modules each process that a test starts would compile all packages anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # No test depends on another, nor on their order.
 parallel := -n auto --maxprocesses 4

@@ -3,6 +3,7 @@
 The same holds under `make test`, under bare pytest and in an editor.
 """
 
+import functools
 import ipaddress
 import os
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
 AWS = {
@@ -53,6 +56,7 @@ class Shared(MetaPathFinder):
     homes = {
         "aggregates": "engine/aggregates.py",
         "drive": "drive.py",
+        "effort": "effort.py",
         "fault_proxy": "servers/fault_proxy.py",
         "generate": "generate.py",
         "lambda_drive": "golden/lambda_drive.py",
@@ -78,6 +82,15 @@ class Shared(MetaPathFinder):
         return spec_from_file_location(name, Path(__file__).parent / home) if home else None
 
 
+@functools.cache
+def load_file(path: str) -> Any:
+    """As botocore's, once a file: each client reads the tables of its service anew."""
+    return read_file(JSONFileLoader(), path)
+
+
+read_file = JSONFileLoader.load_file
+JSONFileLoader.load_file = lambda self, path: load_file(path)  # type: ignore[method-assign]
+
 sys.meta_path.append(Shared())
 isolate_environment()
 sys.addaudithook(refuse_network)
@@ -86,4 +99,9 @@ sys.addaudithook(refuse_network)
 settings.register_profile(
     "streamgauge", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("streamgauge")
+settings.register_profile("quick", settings.get_profile("streamgauge"), max_examples=20)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make quick` tries properties with fewer examples; see effort.py."""
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "streamgauge")

@@ -149,7 +149,7 @@ def test_telemetry_is_what_the_benches_say(material: Any, disturbed: bool) -> No
         assert (behind, again) == (0, 0)
 
 
-@pytest.mark.parametrize("disturbed", [False, True])
+@pytest.mark.parametrize("disturbed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_exact_computation_agrees_with_the_oracle(material: Any, disturbed: bool) -> None:
     telemetry, exact = material.telemetry, material.exact
     rows = telemetry.fleet_of(6, 12).rows(0, 6_000, disturbed)

@@ -103,13 +103,19 @@ def backtested(call: Run, result: dict[str, Any]) -> None:
 
 
 def test_the_last_screen_says_what_became_of_everything(call: Run) -> None:
-    status, out, _ = call("demo", "--devices", "20", "--seconds", "100")
+    status, out, _ = call("demo", "--devices", "5", "--seconds", "100")
     assert status == 0
     for text in ("readings sent", "evaluated", "byte for byte", "0  lost", "0 missing, 0 spurious",
                  "p99", "try next:", " of 100 s: "):  # fmt: skip
         assert text in out
-    status, out, _ = call("demo", "--devices", "20", "--seconds", "100", "--json")
-    assert status == 0  # it takes the place of the first one
+
+
+@pytest.mark.slow
+def test_a_demo_takes_the_place_of_the_one_before(call: Run) -> None:
+    for _ in range(2):
+        status, out, _ = call("demo", "--devices", "2", "--seconds", "100", "--json")
+        assert status == 0
+        assert len(lines("alerts.ndjson")) == json.loads(out)["alerts"]
 
 
 def test_the_table_has_one_size_and_the_newest_alerts_first() -> None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import pytest
 import typer
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -206,7 +207,9 @@ def test_sensors_that_roam_between_gateways(tmp_path):
     assert spec.record.device == ("sensor",)
 
 
-@pytest.mark.parametrize(("hours", "window", "forget"), [(1, 12, 24), (24, 288, 576)])
+@pytest.mark.parametrize(
+    ("hours", "window", "forget"), [(1, 12, 24), pytest.param(24, 288, 576, marks=pytest.mark.slow)]
+)
 def test_a_csv_file_of_one_device(tmp_path, hours, window, forget):
     sample = tmp_path / "boiler room.csv"
     with sample.open("w", newline="") as file:
@@ -365,7 +368,7 @@ VALUES = st.one_of(
 MESSAGES = st.dictionaries(KEYS, st.one_of(VALUES, st.dictionaries(KEYS, VALUES, max_size=3)))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(MESSAGES, min_size=1, max_size=12))
 def test_whatever_is_proposed_is_valid(tmp_path_factory, messages):
     tmp_path = tmp_path_factory.mktemp("sample")

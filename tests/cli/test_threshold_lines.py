@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ def rows_of(limits: Limits) -> list[Row]:
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(limits=LIMITS)
 def test_what_is_written_is_read_back(form: str, limits: Limits) -> None:
     found = read(lines(rows_of(limits), form), form, "f", RULES)
@@ -49,7 +50,7 @@ def test_what_is_written_is_read_back(form: str, limits: Limits) -> None:
     assert all(one.exact for one in found)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(limits=LIMITS)
 def test_the_back_test_reads_the_same(
     limits: Limits, tmp_path_factory: pytest.TempPathFactory
@@ -60,7 +61,7 @@ def test_the_back_test_reads_the_same(
     assert content(str(path)) == (lines(rows_of(limits), "ndjson"), str(path))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(limits=LIMITS)
 def test_no_cell_is_a_formula(limits: Limits) -> None:
     text = lines(rows_of(limits), "csv").decode()

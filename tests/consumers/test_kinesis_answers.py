@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.stub import Stubber
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -195,7 +196,7 @@ def test_a_usual_answer_is_that_of_botocore(
 @example(b'{"Records":[{"SequenceNumber":"1","Data":"","PartitionKey":"\\ud800"}]}')
 @example(b"\xbfgRecords\x80\xff")  # CBOR
 @example(b"[" * 100_000)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_an_odd_answer_is_that_of_botocore(
     endpoint: Endpoint, ordinary: Ordinary, body: bytes
 ) -> None:

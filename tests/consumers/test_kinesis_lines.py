@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_arrival_times(stamp: Any, arrival: int | None) -> None:
     assert [record.arrival for record in read(line(ApproximateArrivalTimestamp=stamp))] == [arrival]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.floats(0, 1e10))
 def test_arrival_times_are_exact(stamp: float) -> None:
     (record,) = read(line(ApproximateArrivalTimestamp=stamp))

@@ -12,6 +12,7 @@ import drive
 import generate
 import msgspec
 import pytest
+from effort import examples
 from generate import Plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -120,7 +121,10 @@ def check(table: Path, case: tuple[str, list[dict[str, Any]], Resharded], seed: 
     compare(local(toml, table, made, seed), drive.oracle_of(toml, thresholds, [made.in_order]))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(case=cases(), seed=st.integers(0, 9))
 def test_the_answer_is_that_of_the_whole_stream(
     table: Path, case: tuple[str, list[dict[str, Any]], Resharded], seed: int
@@ -128,7 +132,10 @@ def test_the_answer_is_that_of_the_whole_stream(
     check(table, case, seed)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(40),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(case=cases(size=40), seed=st.integers(0, 9))
 def test_the_alerts_in_lambda_are_those_of_the_whole_stream(
     table: Path, case: tuple[str, list[dict[str, Any]], Resharded], seed: int
@@ -148,7 +155,9 @@ PLAN = Plan(1000, (1000, 3000), 1000, (
 ), arrivals=True, skew=3000)  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 30))]
+)
 def test_long_streams(seed: int, table: Path) -> None:
     rng = random.Random(seed)
     events = [

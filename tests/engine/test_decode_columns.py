@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from payloads import decoded, exact_only, names, payload, users_of, values
@@ -42,7 +43,7 @@ JSON_VALUES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     st.one_of(
         st.lists(JSON_VALUES, max_size=12),
@@ -179,7 +180,7 @@ MESSAGES = st.fixed_dictionaries(
 EXACT = [exact_only(schema) for schema in SCHEMAS]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.integers(0, len(SCHEMAS) - 1), st.lists(MESSAGES, max_size=8), st.integers(1, 8))
 def test_every_schema_reads_the_same_quickly_and_exactly(
     number: int, messages: list[dict[str, Any]], size: int

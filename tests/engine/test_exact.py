@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def limbs(values, unit):
 
 
 @given(windows, st.booleans())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 def test_a_quotient_of_limbs_that_is_proven_is_the_fraction_rounded_once(values, tight):
     largest = max(map(abs, values)) or 1.0
     unit = exact.scale_for(np.array([largest]), tight)
@@ -65,7 +66,7 @@ def test_ordinary_windows_are_proven_without_the_slow_path(values):
 
 
 @given(windows)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_the_slow_functions_round_the_exact_result_once(values):
     array = np.array(values)
     assert exact.mean(array) == fraction_mean(values)

@@ -12,6 +12,7 @@ import generate
 import plain_kpl
 import pytest
 import torture
+from effort import examples
 from generate import Case
 from hypothesis import HealthCheck, given, settings
 from plain_kpl import Kinesis, opened
@@ -118,7 +119,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("inspect")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(case=generate.cases(size=40))
 def test_it_is_what_the_oracle_remembers(folder: Path, case: Case) -> None:
     load = drive.loader(folder, case.toml, case.thresholds)

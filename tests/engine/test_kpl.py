@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from aggregates import USERS, opened, piece, record, rows, seal, user
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ DATA = st.binary(max_size=20) | st.sampled_from([b"", b"x" * 127, b"x" * 128, b"
 MANY = st.lists(st.tuples(KEYS, DATA, EXPLICIT), min_size=1, max_size=30)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(MANY)
 def test_what_was_packed_comes_out(some: list[tuple[bytes, bytes, int | None]]) -> None:
     users, rejected = opened(aggregate(some))
@@ -109,7 +110,7 @@ def test_what_was_packed_comes_out(some: list[tuple[bytes, bytes, int | None]]) 
     assert users.sub.tolist() == list(range(len(some)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(MANY)
 def test_an_own_writer_and_this_one_write_the_same_bytes(
     some: list[tuple[bytes, bytes, int | None]],

@@ -4,6 +4,7 @@ import tracemalloc
 
 import pytest
 from aggregates import USERS, opened, piece, record, rows, seal, user, varint
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,7 +167,7 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(HOSTILE)
 def test_hostile_bodies_signed_with_a_good_digest(body: bytes) -> None:
     users, rejected = opened(seal(body))
@@ -178,7 +179,7 @@ def test_hostile_bodies_signed_with_a_good_digest(body: bytes) -> None:
         assert sorted(subs) == list(range(len(subs)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.binary(max_size=40))
 def test_random_bytes_behind_the_magic(data: bytes) -> None:
     assert refused_whole(MAGIC + data) == "bad_digest"

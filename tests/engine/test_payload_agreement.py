@@ -2,6 +2,7 @@
 
 import json
 
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from payloads import LAST_TIME, agree, message
@@ -78,25 +79,25 @@ def payloads(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 @given(st.lists(payloads(), max_size=6))
 def test_all_readings_agree_on_generated_payloads(some: list[bytes]) -> None:
     agree(some)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_random_bytes_are_refused_one_by_one(some: list[bytes]) -> None:
     agree([*some, b'{"device":"d","ts":1}'])
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 @given(NUMBERS)
 def test_a_number_has_the_same_bits_everywhere(text: str) -> None:
     agree([message(f'"value":{text}'), message(f'"deep":{{"er":{{"value":{text}}}}}', ts=text)])
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 @given(
     st.lists(
         st.sampled_from(["\\\\", "\\ud83d", "\\ude00", '\\"', "[", "{", "u", "\\u0041", "d800"]),
@@ -107,7 +108,7 @@ def test_escapes_and_brackets_are_told_apart(text: str) -> None:
     agree([message(f'"x":"{text}"'), message(f'"value":"{text}"')])
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(
     st.lists(st.sampled_from('[]{}"\\,:1'), max_size=40).map("".join),
     st.integers(0, 130),

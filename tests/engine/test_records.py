@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +15,13 @@ from streamgauge.engine.records import arrival_ms
 
 
 @given(st.floats(-1e12, 1e12) | st.integers(0, 4 * 10**12).map(lambda n: n / 2000))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 def test_seconds_are_rounded_once_half_to_even(seconds):
     assert arrival_ms(seconds) == round(Fraction(seconds) * 1000)
 
 
 @given(st.datetimes(datetime(1960, 1, 1), datetime(2200, 1, 1)))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_a_date_time_is_rounded_once_half_to_even(stamp):
     aware = stamp.replace(tzinfo=UTC)
     micro = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

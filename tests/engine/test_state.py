@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -71,7 +72,7 @@ def packed(found: Any) -> bytes:
 
 
 @given(st.sampled_from(["full", "delta"]), BODIES)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_what_goes_in_comes_out(kind: str, body: dict[str, Any]) -> None:
     found_kind, found = decode(encode(kind, body))
     assert found_kind == kind
@@ -137,7 +138,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @given(st.binary(max_size=60), st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_any_signed_content_is_read_or_refused(content: bytes, compress: bool) -> None:
     try:
         decode(signed(zlib.compress(b"\x92\xa4full" + content) if compress else content))
@@ -146,7 +147,7 @@ def test_any_signed_content_is_read_or_refused(content: bytes, compress: bool) -
 
 
 @given(st.integers(0, 400), st.integers(0, 255))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_signed_content_with_one_byte_changed_is_read_or_refused(index: int, byte: int) -> None:
     body = {"a": np.arange(3), "b": [True, 2**70, np.ones((2, 1), np.bool_)], "c": {"d": b"x"}}
     content = bytearray(zlib.decompress(encode("full", body)[40:]))

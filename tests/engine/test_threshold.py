@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,7 +127,7 @@ def test_limits_are_those_of_the_items_last_read(
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=20), st.lists(TIMES, min_size=1, max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_cut_into_batches_changes_nothing(entries: list[Entry], times: list[int]) -> None:
     table = Table({("d0", "hot"): entries})
     whole = Thresholds(table, RULES)

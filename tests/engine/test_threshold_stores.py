@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -110,7 +111,7 @@ KEYS = st.tuples(st.text(min_size=1), st.text(min_size=1))
 
 
 @each_table
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(data=st.data())
 def test_entries_come_back_as_given(
     table: Any, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ WILD = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.data(), UNITS)
 def test_numbers_are_exact_alone_and_in_columns(data: st.DataObject, unit: str) -> None:
     values = data.draw(st.lists(st.one_of(numbers(unit), WILD), max_size=30))
@@ -65,7 +66,7 @@ def test_numbers_are_exact_alone_and_in_columns(data: st.DataObject, unit: str) 
         assert times_of(some, unit).tolist() == [exactly(value, unit) for value in some]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(st.floats(0, 3e11), min_size=1, max_size=200))
 def test_float_seconds_round_as_if_the_product_were_exact(values: list[float]) -> None:
     assert times_of(values, "s").tolist() == [exactly(value, "s") for value in values]
@@ -212,7 +213,7 @@ def test_a_text_between_others_of_its_length() -> None:
             assert times_of([good, text], "iso8601").tolist()[1] == expected, text
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.lists(
         st.tuples(
@@ -243,7 +244,7 @@ def test_texts_agree_with_the_standard_library(
     assert times_of(texts, "iso8601").tolist() == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.lists(
         st.text("0123456789-:.TZ+ ,tz", min_size=19, max_size=26)

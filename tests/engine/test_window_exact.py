@@ -14,6 +14,7 @@ from typing import Any
 import drive
 import generate
 import pytest
+from effort import examples
 from generate import LAST_TIME, START, STATISTICS, Case, Plan, rule_text
 from hypothesis import given, settings
 from plain_kpl import Kinesis
@@ -27,14 +28,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("case")
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(case=generate.cases())
 def test_generated_stream(folder: Path, case: Case) -> None:
     drive.check_case(folder, case)
 
 
 @pytest.mark.slow
-@settings(max_examples=700)
+@settings(max_examples=examples(700))
 @given(case=generate.cases(size=150))
 def test_generated_stream_at_length(folder: Path, case: Case) -> None:
     drive.check_case(folder, case)
@@ -66,7 +67,10 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(("seed", "devices", "count", "plan"), LONG)
+@pytest.mark.parametrize(
+    ("seed", "devices", "count", "plan"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] != 3)) for case in LONG],
+)
 def test_long_stream(folder: Path, seed: int, devices: int, count: int, plan: Plan) -> None:
     drive.check_case(
         folder, generate.seeded(seed, devices, count, plan, shards=2 if devices < 8 else 1)
@@ -217,21 +221,32 @@ def deviations() -> Iterator[Reading]:
         yield "c", number * 60, "58.54"
 
 
-each_row = pytest.param(1, marks=pytest.mark.slow)
+each_row, whole = (pytest.param(batch, marks=pytest.mark.slow) for batch in (1, 5000))
 SCRIPTS = [
     reversed_bursts, one_time, gaps, huge_and_one, all_limbs, edges_of_limbs, cancelling, far_ahead,
     ring_growth, shuffled, roundings, overflows, ends_of_time, deviations,
 ]  # fmt: skip
+QUICK = (reversed_bursts, one_time, gaps, huge_and_one, overflows, ends_of_time, deviations)
 
 
-@pytest.mark.parametrize("batch", [each_row, 11, 5000])
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("batch", [each_row, 11, whole])
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(s, marks=[pytest.mark.slow] * (s not in QUICK)) for s in SCRIPTS],
+    ids=[script.__name__ for script in SCRIPTS],
+)
 def test_scripted_stream(folder: Path, script: Any, batch: int) -> None:
     drive.check_case(folder, generate.scripted(script(), batch, plan(1000, 500).toml()))
 
 
-@pytest.mark.parametrize(("window", "lateness"), [(1, 0), (1, 1), (1000, 0), (20_000, 0)])
-@pytest.mark.parametrize("script", [shuffled, one_time, gaps, cancelling])
+@pytest.mark.parametrize(
+    ("window", "lateness"),
+    [(1, 1), (1000, 0), *(pytest.param(n, 0, marks=pytest.mark.slow) for n in (1, 20_000))],
+)
+@pytest.mark.parametrize(
+    "script",
+    [shuffled, gaps, *(pytest.param(s, marks=pytest.mark.slow) for s in (one_time, cancelling))],
+)
 def test_other_windows(folder: Path, script: Any, window: int, lateness: int) -> None:
     drive.check_case(folder, generate.scripted(script(), 33, plan(window, lateness).toml()))
 

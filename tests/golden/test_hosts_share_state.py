@@ -57,7 +57,9 @@ class Local:
         return shard
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))]
+)
 @pytest.mark.parametrize("aggregated", [False, True], ids=["as told", "aggregated"])
 def test_the_alerts_are_the_oracle_s_whoever_reads(seed: int, aggregated: bool) -> None:
     rng = random.Random(seed)
@@ -89,10 +91,10 @@ def test_no_delta_loses_what_it_stands_on() -> None:
     memories, (of, *_) = Memories(), in_shards(packed(1)).values()
     memories.stream = streamed(of, arrived={of[0].shard: 0})
     shard_id, at = of[0].shard, 0
-    for turn in range(10):
-        for one in of[at : at + 5]:
+    for turn in range(8):
+        for one in of[at : at + 3]:
             drained(lambda: fresh(memories), [one], 1)
-        at += 5
+        at += 3
         if turn % 2:
             at += 3
             memories.stream.arrived[shard_id] = at
@@ -104,6 +106,7 @@ def test_no_delta_loses_what_it_stands_on() -> None:
     assert "delta" in found.values() and 1 not in found
 
 
+@pytest.mark.slow
 def test_sandboxes_that_live_shortly_leave_no_more_behind() -> None:
     """Each knows of the full objects before its time, for the last one notes them."""
     memories, (of, *_) = Memories(), in_shards(packed(1)).values()
@@ -133,7 +136,10 @@ def told_again(memories: Memories) -> list[str]:
     return [one for number, one in enumerate(ids) if one in ids[:number]]
 
 
-@pytest.mark.parametrize("torn", [[5], [4, 5], [2], [1], [2, 4], [3]], ids=str)
+ALSO = [pytest.param(torn, marks=pytest.mark.slow) for torn in ([4, 5], [2], [3])]
+
+
+@pytest.mark.parametrize("torn", [[5], [1], [2, 4], *ALSO], ids=str)
 def test_behind_a_torn_object_nothing_changes(torn: list[int]) -> None:
     memories, of, local = halves(torn)
     local.read(of[0].shard)

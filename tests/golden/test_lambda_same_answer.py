@@ -39,7 +39,7 @@ class Context:
 
 
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
-@pytest.mark.parametrize("size", [7, 100])
+@pytest.mark.parametrize("size", [pytest.param(7, marks=pytest.mark.slow), 100])
 @pytest.mark.parametrize("make", [told, lambda: packed(1), lambda: packed(1000)],
                          ids=["as told", "plain", "aggregated"])  # fmt: skip
 def test_the_alerts_are_the_oracle_s(
@@ -107,8 +107,13 @@ def test_state_is_deltas_and_now_and_then_whole() -> None:
     compare(memories, of)
 
 
-@pytest.mark.parametrize("torn", [[1], [2], [3], [4], [3, 4], [1, 2, 3, 4]], ids=str)
-@pytest.mark.parametrize("gone", [False, True], ids=["torn", "gone"])
+ALSO = [pytest.param(torn, marks=pytest.mark.slow) for torn in ([1], [3], [4])]
+
+
+@pytest.mark.parametrize("torn", [[2], [3, 4], [1, 2, 3, 4], *ALSO], ids=str)
+@pytest.mark.parametrize(
+    "gone", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["torn", "gone"]
+)
 def test_behind_an_object_that_cannot_be_read_the_stream_is_read_again(
     torn: list[int], gone: bool
 ) -> None:

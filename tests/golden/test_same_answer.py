@@ -16,7 +16,12 @@ from plain_kpl import Kinesis
 from plain_oracle import Oracle
 
 TOML = (torture.HERE / "torture.toml").read_text()
-SIZES = (1, 7, 100, 10_000)
+SIZES = (
+    pytest.param(1, marks=pytest.mark.slow),
+    7,
+    pytest.param(100, marks=pytest.mark.slow),
+    10_000,
+)
 
 
 def as_told() -> list[Kinesis]:
@@ -37,9 +42,10 @@ def mixed() -> list[Kinesis]:
 
 
 PACKINGS = [as_told, plain, aggregated, mixed]
+SOME = [as_told, aggregated, *(pytest.param(p, marks=pytest.mark.slow) for p in (plain, mixed))]
 
 
-@pytest.fixture(scope="module", params=PACKINGS, ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=SOME, ids=["as_told", "aggregated", "plain", "mixed"])
 def records(request: pytest.FixtureRequest) -> list[Kinesis]:
     made: list[Kinesis] = request.param()
     return made
@@ -67,7 +73,7 @@ def test_every_batch_size(
 
 
 @pytest.mark.parametrize("save", ["full+kill", "delta+kill"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 7)), 100])
 def test_killed_after_every_batch(size: int, save: str, load: Callable[[], Any]) -> None:
     cut = batches(as_told(), size)
     oracle = drive.oracle_of(TOML, torture.thresholds(), cut)

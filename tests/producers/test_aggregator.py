@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -113,7 +114,7 @@ def firsts(users: list[tuple[str, bytes]]) -> dict[str, list[bytes]]:
     return {key: list(of) for key, of in found.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @example(seed=0, shards=1, many=249, faults={"split": 0.1}, size=64, whole=True)
 @given(
     seed=st.integers(0, 2**32), shards=st.integers(1, 5), many=st.integers(1, 300),

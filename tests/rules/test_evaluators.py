@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from messages import Message, batch_of, exact_verdicts
@@ -122,7 +123,7 @@ some_topics = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(conditions, st.tuples(*[value_columns] * 3), some_topics, dialects)
 def test_both_evaluators_agree(
     where: tree.Node, values: tuple[list[Any], ...], topics: list[Any], dialect: Dialect
@@ -137,7 +138,7 @@ def tie(text: str, a: Any, b: Any) -> tuple[tree.Node, tuple[list[Any], ...], Di
     return node, ([a] * 6, [b] * 6, [0] * 6), Dialect()
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(arithmetic, st.tuples(*[st.lists(grid, min_size=6, max_size=6)] * 3), dialects)
 @example(*tie("a + b", 0.1, 0.2))
 @example(*tie("a * 3", 0.1, 0.2))

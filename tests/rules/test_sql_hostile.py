@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import Message, batch_of
@@ -167,14 +168,14 @@ def check_any(text: str) -> None:
         assert len(run(rule, PAYLOADS)) == len(PAYLOADS)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(max_size=200))
 def test_any_text_is_compiled_or_refused(text: str) -> None:
     check_any(text)
     check_any(where(text))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.lists(VOCABULARY, max_size=30).map(" ".join))
 def test_any_words_are_compiled_or_refused(text: str) -> None:
     check_any(text)

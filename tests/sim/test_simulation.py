@@ -26,9 +26,12 @@ SEEDS = (
     if "SEED" in os.environ
     else list(range(int(os.environ.get("SEEDS", "100"))))
 )
+QUICK = 10**9 if "SEED" in os.environ else 12  # so many are of `make quick`
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= QUICK)) for n in SEEDS]
+)
 def test_every_schedule_gives_the_same_answer(seed: int) -> None:
     run = simulation.generated(seed)
     try:
@@ -194,6 +197,7 @@ forget_after = "10s"
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_stream() -> None:
     """Twice the records and twice the devices, and as much room as before."""
     run = Simulation(1, TOML, {"s": []})
