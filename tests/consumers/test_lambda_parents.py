@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from plain_kpl import Kinesis
 from streamgauge import Alert, Record
 from streamgauge.consumers.lambda_handler import Handler, source_of
 from streamgauge.engine.aws import RefusedError
-from streamgauge.engine.errors import InputError
+from streamgauge.engine.errors import InputError, UnavailableError
 from streamgauge.rules import spec as specs
 
 START = 1_700_000_000_000
@@ -163,24 +163,31 @@ def test_a_parent_that_cannot_be_read_is_told() -> None:
     assert "state_incomplete" in names and "windows_start_empty" in names
 
 
-def test_what_was_read_again_is_kept_while_the_batch_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A batch that is refused as a limit is not known is tried again in the same sandbox."""
-    made = Split(P=())
+class Table:
+    """A table of limits that is down for one device."""
+
+    down = True
+
+    def read(self, keys: Any) -> dict[Any, Any]:
+        if self.down and any(device == "e" for device, _ in keys):
+            raise UnavailableError("the table is down")
+        return {}
+
+
+def test_what_was_read_again_is_kept_while_the_batch_waits() -> None:
+    """A batch that waits for a limit is tried again in the same sandbox."""
+    made, table = Split(P=()), Table()
     for number in (1, 2, 3):
         made.hand(record("P", number))
     made.tear("P", 3)
-    held = made.sandbox()
-    piece: Callable[..., bool] = Handler._piece
-    monkeypatch.setattr(Handler, "_piece", lambda *_: False)
+    made.memories.thresholds = lambda: table  # type: ignore[assignment, return-value]
+    held = made.sandbox(now=itertools.count().__next__)
     for _ in range(3):
-        assert made.hand(record("P", 4), to=held) == {
-            "batchItemFailures": [{"itemIdentifier": "4"}]
-        }
+        answer = made.hand(record("P", 4, "e"), to=held)
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "4"}]}
     assert [line["event"] for line in made.events].count("read_again") == 1
-    monkeypatch.setattr(Handler, "_piece", piece)
-    assert made.hand(record("P", 4), to=held) == DONE
+    table.down = False
+    assert made.hand(record("P", 4, "e"), to=held) == DONE
     assert made.alerts == [("firing", 3, "P:1:0")]
 
 
