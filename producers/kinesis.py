@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..engine.aws import Service
-from ..engine.errors import StreamgaugeError
+from ..engine.errors import StreamgaugeError, UnavailableError
+from .put_body import PutRecords, Told
 
 ENTRIES_MAX = 500  # of one call
-CALL_BYTES_MAX = 5 << 20  # of one call, partition keys included; the service takes 10 MiB by now
+CALL_BYTES_MAX = 5 << 20  # of one call, partition keys included; what emulators take
+SERVICE_CALL_BYTES_MAX = 10 << 20  # the same, what the service takes by now
 RECORD_BYTES_MAX = 1 << 20  # of one record, partition key included
 KEY_CHARACTERS_MAX = 256
 PAGES_MAX = 1000  # of a list of shards
@@ -27,11 +29,6 @@ class Put(NamedTuple):
     explicit_hash_key: int
     data: bytes
 
-    @property
-    def size(self) -> int:
-        """What it counts for, in bytes."""
-        return len(self.data) + len(self.partition_key.encode())
-
 
 class Placed(NamedTuple):
     """Where a record lies."""
@@ -41,10 +38,14 @@ class Placed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Why an entry was refused; it may succeed later."""
+    """Why an entry was not put; it may succeed later.
+
+    known: False where no answer came, so that the record may lie in the stream all the same.
+    """
 
     code: str
     message: str
+    known: bool = True
 
 
 class OpenShard(NamedTuple):
@@ -66,8 +67,8 @@ class KinesisWriter:
         """Take the service `kinesis` and the name or ARN of the stream."""
         self.stream = stream
         self._service = service
-        self._arn = {"StreamARN": stream} if stream.startswith("arn:") else {}
-        self._named = self._arn or {"StreamName": stream}
+        self._put_records = PutRecords(service, stream)
+        self._named = {"StreamARN" if stream.startswith("arn:") else "StreamName": stream}
 
     def shards(self) -> list[OpenShard]:
         """The open shards, by the first hash key of their ranges."""
@@ -90,28 +91,20 @@ class KinesisWriter:
         """Put records with one call; the outcome of each, in their order.
 
         Args:
-            records: at most ENTRIES_MAX, of at most CALL_BYTES_MAX together.
+            records: at most ENTRIES_MAX, of at most SERVICE_CALL_BYTES_MAX together.
         """
         entries = [
-            {
-                "Data": record.data,
-                "PartitionKey": record.partition_key,
-                "ExplicitHashKey": str(record.explicit_hash_key),
-            }
-            for record in records
+            {"Data": data, "PartitionKey": key, "ExplicitHashKey": str(number)}
+            for key, number, data in records
         ]
-        answer = self._call("put_records", **self._named, Records=entries)
-        told = answer["Records"]
-        if len(told) != len(records):
-            raise StreamgaugeError(
-                f"stream {self.stream}: {len(told)} outcomes for {len(records)} records"
-            )
-        return [
-            Failed(one["ErrorCode"], one.get("ErrorMessage") or "")
-            if one.get("ErrorCode")
-            else Placed(one["ShardId"], one["SequenceNumber"])
-            for one in told
-        ]
+        return [self._outcome(told) for told in self._put_records(entries)]
+
+    def _outcome(self, told: Told) -> Placed | Failed:
+        if told.error_code:
+            return Failed(told.error_code, told.error_message or "")
+        if told.shard_id is None or told.sequence_number is None:
+            raise UnavailableError(f"stream {self.stream}: an outcome without shard or error")
+        return Placed(told.shard_id, told.sequence_number)
 
     def _call(self, operation: str, **request: Any) -> Any:
         return self._service.call(operation, f"stream {self.stream}", **request)

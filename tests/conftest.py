@@ -62,6 +62,7 @@ class Shared(MetaPathFinder):
         "lambda_drive": "golden/lambda_drive.py",
         "live_cloud": "servers/live_cloud.py",
         "live_run": "servers/live_run.py",
+        "memory_kinesis": "producers/memory_kinesis.py",
         "memory_stream": "sim/memory_stream.py",
         "memory_table": "sim/memory_table.py",
         "messages": "rules/messages.py",
