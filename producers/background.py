@@ -35,6 +35,7 @@ from .buffer import cost, known
 from .outcomes import BufferFullError, Counters, HandedBackError, Outcome, RecordError
 
 REFUSED_SECONDS = 1.0  # between two tries where the stream refuses for good
+IDLE_SECONDS = 3600.0  # with nothing to put; a put ends it
 _log = logging.getLogger(__name__)
 
 
@@ -219,7 +220,8 @@ class BackgroundProducer:
             try:
                 if closing is not None:
                     self._producer.flush(0.0)
-                pause = self._producer.tick()
+                idle = not self._producer.buffered_records
+                pause = IDLE_SECONDS if idle else self._producer.tick()
             except StreamgaugeError as error:
                 refused, pause = error, REFUSED_SECONDS
         with self._changed:
