@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ..engine.aws import Service
-from ..engine.errors import UnavailableError
+from ..engine.errors import StreamgaugeError, UnavailableError
 
 BEFORE_CALL, BEFORE_PARSE = "before-call.kinesis.PutRecords", "before-parse.kinesis.PutRecords"
 HANDLER = "streamgauge-{}"  # with the event, the name of a handler in a client: of one name
@@ -115,6 +115,10 @@ class PutRecords:
             token = _body.set(body)
             try:
                 answer = call("put_records", of, **self._named, Records=_NOTHING)
+            except StreamgaugeError as error:
+                if not body.used:  # then what was refused is nothing of ours
+                    raise UnavailableError(f"{of}: botocore left a handler out") from error
+                raise
             finally:
                 _body.reset(token)
                 self.quick = body.used

@@ -2,13 +2,16 @@
 
 It runs as a process of its own, so that its work is not counted with that of the one who reads, and
 imports nothing that takes long. A folder holds the bodies of GetRecords: `<stream>/<number>.json`,
-one shard a stream. It listens on 127.0.0.1, prints its port, and ends when its standard input does,
-as when the parent is gone, or after `SECONDS_MAX`.
+one shard a stream. Every other stream takes PutRecords, has `PUT_SHARDS` shards, and is kept in
+`<stream>.ndjson`, an entry a line, where its name begins with `kept`. It listens on 127.0.0.1,
+prints its port, and ends when its standard input does, as when the parent is gone, or after
+`SECONDS_MAX`.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -25,6 +28,8 @@ END_SECONDS_MAX = 10.0
 ANSWER_BYTES_MAX = 10 << 20  # of the data in one answer of GetRecords
 ANSWER_RECORDS_MAX = 10_000
 TARGET = "Kinesis_20131202."
+PUT_SHARDS = 4
+HASH_KEYS = 1 << 128
 
 
 def write(folder: Path, stream: str, records: Sequence[Mapping[str, Any]], many: int) -> int:
@@ -86,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     bodies: dict[str, bytes]
     shard: str
+    folder: Path
+    lock = threading.Lock()
 
     def do_POST(self) -> None:
         """Answer a call."""
@@ -105,19 +112,56 @@ class Handler(BaseHTTPRequestHandler):
         """The body of an answer; None for what this endpoint does not know."""
         if operation == "GetRecords":
             return self.bodies.get(request["ShardIterator"])
-        if iterator(request["StreamName"], 0) not in self.bodies:
-            return None
+        to_read = iterator(request["StreamName"], 0) in self.bodies
+        if operation == "PutRecords" and not to_read:
+            return self._put(request["StreamName"], request["Records"])
         if operation == "ListShards":
-            whole = {"StartingHashKey": "0", "EndingHashKey": str((1 << 128) - 1)}
-            numbers = {"StartingSequenceNumber": "1"}
-            shard = {"ShardId": self.shard, "HashKeyRange": whole, "SequenceNumberRange": numbers}
-            return json.dumps({"Shards": [shard]}).encode()
+            names = [self.shard] if to_read else list(map(_put_shard, range(PUT_SHARDS)))
+            return json.dumps({"Shards": _shards(names)}).encode()
+        if not to_read:
+            return None
         if operation == "GetShardIterator" and request["ShardIteratorType"] == "TRIM_HORIZON":
             return json.dumps({"ShardIterator": iterator(request["StreamName"], 0)}).encode()
         return None
 
+    def _put(self, stream: str, entries: Sequence[Mapping[str, Any]]) -> bytes | None:
+        """Take entries, each into the shard of its hash key."""
+        told = []
+        if not all(entry.get("ExplicitHashKey", "0").isdecimal() for entry in entries):
+            return None
+        for number, entry in enumerate(entries):
+            key = entry.get("ExplicitHashKey")
+            digest = hashlib.md5(entry["PartitionKey"].encode(), usedforsecurity=False).digest()
+            place = int.from_bytes(digest, "big") if key is None else int(key)
+            shard = _put_shard(place * PUT_SHARDS // HASH_KEYS)
+            told.append({"ShardId": shard, "SequenceNumber": str(number + 1)})
+        if stream.startswith("kept"):
+            with self.lock, open(self.folder / f"{stream}.ndjson", "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        return json.dumps({"FailedRecordCount": 0, "Records": told}).encode()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+def _put_shard(number: int) -> str:
+    return f"shardId-{number:012}"
+
+
+def _shards(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The list of shards, whose ranges share all hash keys out between them."""
+    ends = [HASH_KEYS * number // len(names) for number in range(len(names) + 1)]
+    return [
+        {
+            "ShardId": name,
+            "HashKeyRange": {
+                "StartingHashKey": str(ends[number]),
+                "EndingHashKey": str(ends[number + 1] - 1),
+            },
+            "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+        }
+        for number, name in enumerate(names)
+    ]
 
 
 def serve(folder: Path, shard: str) -> None:
@@ -126,7 +170,7 @@ def serve(folder: Path, shard: str) -> None:
         iterator(path.parent.name, int(path.stem)): path.read_bytes()
         for path in folder.glob("*/*.json")
     }
-    Handler.shard = shard
+    Handler.shard, Handler.folder = shard, folder
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         worker = threading.Thread(target=server.serve_forever, daemon=True)

@@ -142,14 +142,19 @@ def test_both_handlers_run_beside_others_of_ours_in_one_client() -> None:
     assert left[0]["body"] == b"", "botocore was left the answer to parse"
 
 
-def test_where_botocore_calls_no_handler_nothing_wrong_is_written() -> None:
+@pytest.mark.parametrize("status", [200, 400])
+def test_where_botocore_calls_no_handler_nothing_wrong_is_written(status: int) -> None:
     """Such a call is refused by the service, for its hash key; the next ones are made as ever."""
     endpoint = Endpoint()
     endpoint.unhook()
+    good, endpoint.status = endpoint.answer, status
+    if status == 400:
+        endpoint.answer = b'{"__type":"InvalidArgumentException","message":"the hash key"}'
     with pytest.raises(UnavailableError, match="left a handler out"):
         endpoint.writer.put(one)
     (row,) = endpoint.bodies[0]["Records"]
     assert not row["ExplicitHashKey"].isdecimal()
+    endpoint.status, endpoint.answer = 200, good
     assert endpoint.writer.put(one) == [Placed(*GOOD.values())]
     assert base64.b64decode(endpoint.bodies[1]["Records"][0]["Data"]) == b"x"
 

@@ -59,7 +59,7 @@ def test_a_shard_that_has_had_its_share_waits_alone() -> None:
     assert (other, b"at once") in stream.users()
     there = len(stream.users())
     assert RECORDS_PER_SECOND <= there <= RECORDS_PER_SECOND + 3
-    assert made.counters.limited == 1 and made.buffered_records > 1900
+    assert made.counters.limited >= 1 and made.buffered_records > 1900
     before = clock.seconds
     made.close()
     assert 1.9 < clock.seconds - before < 2.2  # two seconds for the other two thousand
