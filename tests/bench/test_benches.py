@@ -49,6 +49,7 @@ def assert_spread(figure: dict[str, float]) -> None:
 def test_every_bench_is_run_here() -> None:
     assert {path.stem for path in BENCH.glob("*.py")} == {
         "consume",
+        "producers",
         "hot_path",
         "imports",
         "pipeline",
