@@ -28,6 +28,8 @@ SETPOINT, HYSTERESIS = 21.0, 0.5
 NOISE = 0.08
 LIMIT = 30.0  # degrees, of devices without a limit of their own
 RULE = "overheating"
+WHOLE_SECONDS = 300  # a run in which rooms have the time to overheat and to cool
+TOO_HOT, COOLING_SECONDS = 40.0, 115.0  # of a room at the repair, and what it then takes to resolve
 STUCK_SHARE = 0.06  # of devices whose relay sticks
 DROPPED_SHARE = 0.03  # of devices whose link drops
 OWN_LIMIT_SHARE = 0.2  # of devices with limits of their own
@@ -79,24 +81,58 @@ class Fleet:
         self._room = random.normal(SETPOINT, 0.4, devices)
         self._setpoint = SETPOINT + random.integers(-1, 2, devices)
         self._relay = random.random(devices) < 0.5
-        self._stuck = self._spans(STUCK_SHARE, (0.05, 0.4), (0.22, 0.32))
-        self._dropped = self._spans(DROPPED_SHARE, (0.1, 0.6), (0.05, 0.12))
+        self._stuck = self._spans(
+            STUCK_SHARE, (0.05, 0.4), (0.22, 0.32), max(seconds, WHOLE_SECONDS)
+        )
+        self._dropped = self._spans(DROPPED_SHARE, (0.1, 0.6), (0.05, 0.12), seconds)
+        if seconds < WHOLE_SECONDS:
+            self._begin_before(WHOLE_SECONDS - seconds)
         self._limits = random.random(devices)
         self._period = np.array(PERIODS)[random.integers(0, len(PERIODS), devices)].tolist()
         self._waiting: dict[int, list[Message]] = {}
         self._held: dict[int, list[Message]] = {}
 
     def _spans(
-        self, share: float, first: tuple[float, float], length: tuple[float, float]
+        self, share: float, first: tuple[float, float], length: tuple[float, float], seconds: int
     ) -> tuple[Floats, Floats]:
-        """From when to when (ticks) something is wrong with each device; never, for most."""
+        """From when to when (ticks) something is wrong with each device; never, for most.
+
+        first, length: when it begins, and how long it lasts, in parts of `seconds`.
+        """
         random, devices = self._random, self.devices
-        begin = random.uniform(*first, devices) * self.seconds
-        end = begin + random.uniform(*length, devices) * self.seconds
+        begin = random.uniform(*first, devices) * seconds
+        end = begin + random.uniform(*length, devices) * seconds
         hit = random.random(devices) < share
         hit[random.integers(0, devices)] = True  # at least one
         never = np.full(devices, np.inf)
         return np.where(hit, begin, never), np.where(hit, end, never)
+
+    def _begin_before(self, seconds: int) -> None:
+        """Have the relays been stuck since before a short run, in which no room gets too hot.
+
+        The rooms are as warm at the start as that makes them. One device overheats and is repaired
+        so early that its alert is resolved before the end, too.
+        """
+        begin, end = (side - 0.6 * seconds for side in self._stuck)
+        sure = int(self._random.integers(0, self.devices))
+        outside = self._outside(0)
+        hottest = outside + HEATING * LEAK_SECONDS  # what a room with its relay stuck comes to
+        end[sure] = self.seconds - COOLING_SECONDS
+        begin[sure] = end[sure] - LEAK_SECONDS * np.log(
+            (hottest - self._room[sure]) / (hottest - TOO_HOT)
+        )
+        self._dropped[0][sure] = np.inf  # it is heard all the time
+        self._stuck = begin, end
+        heated = np.clip(np.minimum(end, 0.0) - begin, 0.0, None)
+        cooled = np.clip(-end, 0.0, None)
+        warm = hottest + (self._room - hottest) * np.exp(-heated / LEAK_SECONDS)
+        warm = outside + (warm - outside) * np.exp(-cooled / LEAK_SECONDS)
+        self._room = np.where(begin < 0, np.maximum(self._room, warm), self._room)
+
+    def _outside(self, tick: int) -> float:
+        """Degrees outside."""
+        day = 2 * np.pi * ((self.start + tick * SECOND_MS) % DAY_MS) / DAY_MS
+        return float(OUTSIDE_MEAN - OUTSIDE_SWING * np.cos(day))
 
     def thresholds(self) -> list[dict[str, Any]]:
         """Limits of single devices as lines of a thresholds file; some change half-way."""
@@ -150,8 +186,7 @@ class Fleet:
 
     def _measure(self, tick: int) -> Floats:
         """Let a second pass in every room; what the sensors read, in tenths of a degree."""
-        day = 2 * np.pi * ((self.start + tick * SECOND_MS) % DAY_MS) / DAY_MS
-        outside = OUTSIDE_MEAN - OUTSIDE_SWING * np.cos(day)
+        outside = self._outside(tick)
         room = self._room
         self._relay = np.where(
             room < self._setpoint - HYSTERESIS,

@@ -108,6 +108,7 @@ def test_the_last_screen_says_what_became_of_everything(call: Run) -> None:
     for text in ("readings sent", "evaluated", "byte for byte", "0  lost", "0 missing, 0 spurious",
                  "p99", "try next:", " of 100 s: "):  # fmt: skip
         assert text in out
+    assert len(lines("alerts.ndjson")) >= 2
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_kinesis import (
@@ -22,7 +23,7 @@ faults = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     seed=st.integers(0, 2**32), shards=st.integers(1, 5), many=st.integers(1, 200),
     keys=st.sampled_from([1, 7, 100]), faults=faults, whole=st.booleans(),
@@ -52,7 +53,7 @@ def test_under_faults_nothing_is_lost_and_keys_keep_their_order(
     assert counters.calls == len(stream.calls)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     seed=st.integers(0, 2**32), shards=st.integers(1, 9), many=st.integers(1, 300),
     keys=st.sampled_from([1, 7, 100]), size=st.sampled_from([64, 300, 51_200]),
@@ -80,7 +81,7 @@ def test_without_faults_each_record_comes_once_within_all_limits(
     assert (counters.retries, counters.wrong_shard, counters.errors) == (0, 0, Counter())
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(seed=st.integers(0, 2**32), faults=faults)
 def test_unordered_loses_nothing_either(seed: int, faults: Faults) -> None:
     stream = MemoryKinesis(3, seed, faults)

@@ -48,6 +48,22 @@ def test_a_seed_gives_the_same_bytes() -> None:
     assert same[0] == same[1] != digest(Fleet(40, 60, seed=8, start=START))
 
 
+@pytest.mark.parametrize("seconds", [100, 130, 200, 299, 300])
+@pytest.mark.parametrize("hour", [4, 16])
+def test_a_short_run_has_alerts_that_fire_and_are_resolved(seconds: int, hour: int) -> None:
+    """Rooms take longer than that to overheat and to cool: relays were stuck before the start."""
+    for seed in range(4):
+        fleet = Fleet(20, seconds, seed=seed, start=START + hour * 3_600_000)
+        truth = Truth(TRUE_RULE, fleet.thresholds())
+        hottest = 0.0
+        for tick in fleet:
+            hottest = max(hottest, fleet._room.max())
+            for message in tick:
+                truth.take(message.data)
+        assert {alert["state"] for alert in truth.alerts} == {"firing", "resolved"}, seed
+        assert hottest < 60.0
+
+
 def answers(seed: int, devices: int, seconds: int) -> tuple[Truth, Any]:
     fleet = Fleet(devices, seconds, seed=seed, start=START)
     lines = fleet.thresholds()
