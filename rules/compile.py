@@ -218,7 +218,7 @@ def _check_item(draft: Draft, item: Item) -> None:
         return
     before = len(draft.found)
     _check_expression(draft, item.value)
-    if len(draft.found) == before and source_of(_folded(item.value, Dialect())) is None:
+    if len(draft.found) == before and source_of(folded(item.value, Dialect())) is None:
         message = "a computed value in SELECT is not supported yet"
         draft.tell(item.value.at, message, "expected *, a path, topic() or topic(n)")
 
@@ -284,7 +284,7 @@ def bind(draft: Draft) -> None:
     query = draft.query
     reads = {str(node) for node in tree.walk(query) if isinstance(node, Path)}
     if query.where is not None:
-        draft.where = _folded(query.where, draft.dialect)
+        draft.where = folded(query.where, draft.dialect)
     draft.source = _measured(draft)
     if draft.source is not None and draft.source.path is not None:
         reads.add(draft.source.path)
@@ -295,14 +295,14 @@ def _measured(draft: Draft) -> Source | None:
     """Return what the measure reads: the last item that gives it a value."""
     measure = tuple(draft.measure.split("."))
     for item in reversed(draft.query.items):
-        key = item.alias or _key(item.value)
+        key = item.alias or item_key(item.value)
         if measure[: len(key)] == key:
             return _member(draft, item.value, measure[len(key) :])
         if key[: len(measure)] == measure:
             message = f"{draft.measure} is an object that the SELECT builds, not a number"
             draft.tell_of("measure", message, f"did you mean {'.'.join(key)}?", "warning")
             return None
-    outputs = sorted({".".join(item.alias or _key(item.value)) for item in draft.query.items})
+    outputs = sorted({".".join(item.alias or item_key(item.value)) for item in draft.query.items})
     hint = nearest(draft.measure, outputs) or f"it outputs {shown(', '.join(outputs))}"
     draft.tell_of("measure", f"the SELECT does not output {draft.measure}", hint, "warning")
     return None
@@ -319,25 +319,25 @@ def _member(draft: Draft, value: Node, rest: tuple[str, ...]) -> Source | None:
     return None
 
 
-def _key(value: Node) -> tuple[str, ...]:
+def item_key(value: Node) -> tuple[str, ...]:
     """Return the output key of an item without alias; that of * is empty: it gives all keys."""
     if isinstance(value, Path):
         return value.names[-1:]
     return (value.name,) if isinstance(value, Call) else ()
 
 
-def _folded(node: Node, dialect: Dialect) -> Node:
+def folded(node: Node, dialect: Dialect) -> Node:
     """Return the expression with every part that depends on no message replaced by its value."""
     if isinstance(node, Unary):
-        node = dataclasses.replace(node, operand=_folded(node.operand, dialect))
+        node = dataclasses.replace(node, operand=folded(node.operand, dialect))
     elif isinstance(node, Binary):
-        left, right = _folded(node.left, dialect), _folded(node.right, dialect)
+        left, right = folded(node.left, dialect), folded(node.right, dialect)
         node = dataclasses.replace(node, left=left, right=right)
     elif isinstance(node, Logic):
-        operands = tuple(_folded(operand, dialect) for operand in node.operands)
+        operands = tuple(folded(operand, dialect) for operand in node.operands)
         node = dataclasses.replace(node, operands=operands)
     elif isinstance(node, Call):
-        arguments = tuple(_folded(argument, dialect) for argument in node.arguments)
+        arguments = tuple(folded(argument, dialect) for argument in node.arguments)
         return dataclasses.replace(node, arguments=arguments)
     if node.parts and all(isinstance(part, Literal) for part in node.parts):
         return Literal(node.at, evaluate(node, _NO_MESSAGE, dialect))

@@ -58,6 +58,7 @@ class Shared(MetaPathFinder):
         "drive": "drive.py",
         "effort": "effort.py",
         "fault_proxy": "servers/fault_proxy.py",
+        "fake_broker": "producers/fake_broker.py",
         "generate": "generate.py",
         "lambda_drive": "golden/lambda_drive.py",
         "live_cloud": "servers/live_cloud.py",
