@@ -28,6 +28,7 @@ IMPORT_SECONDS_MAX = 60.0
 COMMAND = "the command and the library"
 FEATURES = {  # by extra of the distribution; those of developers are left out
     "demo": "streamgauge demo",
+    "mqtt": "streamgauge bridge",
     "interop": "streamgauge decode --compare aws-kinesis-agg",
 }
 MODULES = {"google-re2": "re2", "protobuf": "google.protobuf", "aws-kinesis-agg": "aws_kinesis_agg"}

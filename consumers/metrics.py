@@ -184,10 +184,10 @@ def last_turn(snapshot: Snapshot) -> float:
     return snapshot["last_turn_timestamp_seconds"][()]
 
 
-def exposition(snapshot: Snapshot) -> str:
+def exposition(snapshot: Snapshot, table: Iterable[Metric] = METRICS) -> str:
     """The values in Prometheus's text format 0.0.4."""
     lines = []
-    for metric in METRICS:
+    for metric in table:
         name = PREFIX + metric.name
         told = _help(f"{metric.unit}: {metric.meaning}")
         lines += [f"# HELP {name} {told}", f"# TYPE {name} {metric.kind}"]

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
+from .bridge_metrics import BRIDGE_METRICS
 from .listen import (
     ANSWER_SECONDS_MAX,
     CONNECTIONS_MAX,
@@ -15,7 +17,7 @@ from .listen import (
     REQUEST_BYTES_MAX,
     REQUEST_SECONDS_MAX,
 )
-from .metrics import METRICS, PREFIX
+from .metrics import METRICS, PREFIX, Metric
 
 _HEAD = f"""\
 # Metrics, health and the state of a device
@@ -92,16 +94,30 @@ groups:
 """
 
 
+_BRIDGE = """
+## The bridge
+
+`streamgauge bridge FILE --listen 127.0.0.1:9464` serves `/metrics` with this table, and `/healthz`:
+503 where its loop does not turn, there is no connection to the broker for a minute, or the error
+stream takes nothing.
+
+"""
+
+
 def reference() -> str:
     """The text of docs/metrics.md."""
+    return _HEAD + _rows(METRICS) + _TAIL + _BRIDGE + _rows(BRIDGE_METRICS)
+
+
+def _rows(table: Iterable[Metric]) -> str:
     lines = ["| metric | kind | labels | unit | meaning |", "|---|---|---|---|---|"]
-    for metric in METRICS:
+    for metric in table:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(
             f"| `{PREFIX}{metric.name}` | {metric.kind} | {labels} | {metric.unit}"
             f" | {metric.meaning} |"
         )
-    return _HEAD + "\n".join(lines) + "\n" + _TAIL
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ HOW = {  # what brings a command, or a folder of jars in .servers
     "ministack": SERVERS,
     "java": JDK,
     "javac": JDK,
+    "mosquitto": "`apt-get install mosquitto` brings it, as root",
     "kcl": SERVERS,
     "kpl": "`make servers` brings it where Maven is (`apt-get install maven`)",
 }
@@ -40,7 +41,7 @@ def need(command: str) -> str:
     servers are required, as on CI.
     """
     found = shutil.which(command, path=SERVERS_HOME / "bin") or shutil.which(command)
-    return found or missing(command)
+    return found or shutil.which(command, path="/usr/sbin") or missing(command)
 
 
 def need_jars(name: str) -> str:

@@ -1,0 +1,209 @@
+"""`streamgauge bridge`: messages of an MQTT broker into a Kinesis stream."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..engine.errors import ConfigError, Problem
+from .running import log, say
+from .stop import STOP_SECONDS_MAX, Overdue, stop_signals
+
+if TYPE_CHECKING:
+    from ..consumers.bridge_metrics import Parts
+    from ..producers.mqtt_link import Broker
+    from ..rules.project import Route
+    from ..rules.spec import MqttSpec, Spec
+
+FOUND_PROBLEMS = 1
+INTERRUPTED = 130
+FINISH_SECONDS = STOP_SECONDS_MAX - 2.0  # of a stop, for what is on its way
+
+
+def command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pipeline file."
+        ),
+    ],
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve /metrics and /healthz there."),
+    ] = None,
+) -> None:
+    """Carry messages of an MQTT broker into the pipeline's Kinesis stream.
+
+    Reads [mqtt] of the file: the broker, and routes of a topic filter, a SELECT and a partition
+    key. A message is acknowledged to the broker once Kinesis has accepted what became of it, or the
+    error stream has it with its topic and bytes; so nothing that was published with QoS 1 is lost
+    by a crash here. The password comes from STREAMGAUGE_MQTT__PASSWORD only. Log lines are JSON on
+    stderr, never a payload. Ctrl-C and SIGTERM put and acknowledge what was taken, within ten
+    seconds, then end with status 130 and 0.
+
+    Example: streamgauge bridge thermostats.toml --listen 127.0.0.1:9464
+    """
+    from ..rules.spec import load
+
+    spec = load(file)
+    mqtt, stream = needed(spec, str(file))
+    routes = list(routes_of(spec, mqtt, str(file)))
+    with stop_signals() as stop:
+        try:
+            good = _run(spec, broker_of(spec, mqtt), routes, stream, listen, stop)
+        except Overdue:
+            log("stopped_unfinished", cause="not through within the time that a stop may take")
+            good = False
+    if stop.signal == signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(0 if good else FOUND_PROBLEMS)
+
+
+def needed(spec: Spec, origin: str) -> tuple[MqttSpec, str]:
+    """The table [mqtt] and the stream; ConfigError where one is missing."""
+    problems = []
+    if spec.mqtt is None:
+        hint = "url and [[mqtt.routes]] with sql and partition_key"
+        problems.append(Problem(f"{origin}: mqtt", "expected the table [mqtt], found none", hint))
+    if spec.source.stream is None:
+        text = "expected the name of a stream to put into, found none"
+        problems.append(Problem(f"{origin}: source.stream", text))
+    if problems:
+        raise ConfigError(problems)
+    assert spec.mqtt is not None and spec.source.stream is not None
+    return spec.mqtt, spec.source.stream
+
+
+def routes_of(spec: Spec, mqtt: MqttSpec, origin: str) -> Iterator[Route]:
+    """The routes, compiled; ConfigError with every problem of all of them."""
+    from ..rules.project import Route
+
+    problems: list[Problem] = []
+    for number, route in enumerate(mqtt.routes):
+        try:
+            yield Route(
+                route.sql, route.partition_key, where=f"{origin}: mqtt.routes[{number}]",
+                version=spec.sql.version, int_division=spec.sql.int_division,
+                undefined_logic=spec.sql.undefined_logic,
+            )  # fmt: skip
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def broker_of(spec: Spec, mqtt: MqttSpec) -> Broker:
+    """How the broker is reached."""
+    from ..producers.mqtt_link import Broker
+
+    return Broker(
+        url=mqtt.url, client_id=mqtt.client_id or spec.pipeline.name, qos=mqtt.qos,
+        share=mqtt.share, ca=mqtt.ca, cert=mqtt.cert, key=mqtt.key, username=mqtt.username,
+        password=mqtt.password, max_in_flight=mqtt.max_in_flight,
+    )  # fmt: skip
+
+
+def _run(
+    spec: Spec, broker: Broker, routes: list[Route], stream: str, listen: str | None, stop: object
+) -> bool:
+    """Run until told to stop; whether everything taken has its outcome.
+
+    Raises:
+        StreamgaugeError: the broker refuses us, or the stream does, for good.
+    """
+    from ..consumers.bridge_metrics import Parts
+    from ..producers.aggregator import Producer
+    from ..producers.mqtt import Bridge, run, shard_of
+    from ..producers.mqtt_link import Link
+    from ..rules.edges import Edges
+
+    assert callable(stop)
+    edges = Edges(spec)
+    producer = Producer(stream, edges.service("kinesis"), live_seconds_max=math.inf)
+    errors = edges.errors()
+    bridge = Bridge(
+        routes, producer, errors, max_in_flight=broker.max_in_flight,
+        shard=shard_of(broker.client_id, time.time()), log=log,
+    )  # fmt: skip
+    link = Link(
+        broker, [route.filter for route in routes], bridge.take, full=lambda: bridge.full, log=log
+    )
+    pulse = Pulse(Parts(bridge, link, producer.counters))
+    say(f"bridge: {broker.url} to stream {stream}, as {broker.client_id}")
+    with _listening(listen, pulse), closing(link):
+        try:
+            run(bridge, link, lambda: pulse.beat(stop()))
+        finally:
+            good = bridge.finish(link, FINISH_SECONDS)
+    errors.close()
+    counts = bridge.counts
+    say(
+        f"{counts.received:,} messages: {counts.records:,} records put, {counts.filtered:,} taken"
+        f" by no route, {counts.rejected:,} rejected; {counts.acknowledged:,} acknowledged"
+    )
+    if not good:
+        left = bridge.in_flight.open
+        say(f"{left:,} messages have no outcome: they are not acknowledged, the broker has them")
+    return good
+
+
+@dataclass
+class Pulse:
+    """When the loop last turned, and since when there is no connection: what health is told by."""
+
+    parts: Parts
+    turned: float = 0.0
+    cut_since: float | None = None
+
+    def beat(self, stop: bool) -> bool:
+        """Note a turn of the loop; gives `stop` back."""
+        self.turned = time.monotonic()
+        if self.parts.link.connected:
+            self.cut_since = None
+        elif self.cut_since is None:
+            self.cut_since = self.turned
+        return stop
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why there is no progress; empty where there is."""
+        from ..consumers.bridge_metrics import REFUSED_SECONDS_MAX
+        from ..consumers.listen import LOOP_SECONDS_MAX
+
+        now, found = time.monotonic(), []
+        if now - self.turned > LOOP_SECONDS_MAX:
+            found.append(f"the loop has not turned for {now - self.turned:.0f} s")
+        if self.cut_since is not None and now - self.cut_since > REFUSED_SECONDS_MAX:
+            found.append(f"no connection to the broker for {now - self.cut_since:.0f} s")
+        if self.parts.bridge.refused:
+            found.append(f"the error stream is refused: {self.parts.bridge.refused}")
+        return found
+
+
+@contextmanager
+def _listening(address: str | None, pulse: Pulse) -> Iterator[None]:
+    """Serve metrics and health while the context is open."""
+    if address is None:
+        yield
+        return
+    from ..consumers.bridge_metrics import BRIDGE_METRICS, snapshot
+    from ..consumers.listen import Health, Listener
+    from ..consumers.metrics import exposition
+
+    listener = Listener(
+        address,
+        metrics=lambda: exposition(snapshot(pulse.parts), BRIDGE_METRICS),
+        health=lambda: Health(not pulse.reasons, pulse.reasons),
+        state=lambda device: [],
+    )
+    with closing(listener):
+        log("listening", host=listener.host, port=listener.port)
+        yield
