@@ -99,16 +99,16 @@ def _readable(spec: Spec, origin: str) -> Iterator[tuple[str, RuleSpec]]:
 
 
 def _routes(spec: Spec, origin: str) -> Iterator[Problem]:
-    """What is wrong with the statements of the bridge's routes, as far as they can be parsed."""
+    """What is wrong with the statements and partition keys of the bridge's routes."""
     from ..engine.errors import ConfigError
+    from ..rules.project import Route
     from ..rules.spec_tables import known
-    from ..rules.sql import parse
 
     routes = spec.mqtt.routes if spec.mqtt is not None and known(spec.mqtt) else ()
     for number, route in enumerate(routes if known(routes) else ()):
-        if known(route.sql):
+        if known(route.sql, route.partition_key):
             try:
-                parse(route.sql, f"{origin}: mqtt.routes[{number}].sql")
+                Route(route.sql, route.partition_key, where=f"{origin}: mqtt.routes[{number}]")
             except ConfigError as error:
                 yield from error.problems
 

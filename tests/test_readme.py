@@ -115,6 +115,10 @@ def given_reasons() -> set[tuple[str, str]]:
         "window": ("engine/judge.py", r'rule\.name, "((?!measure)\w+)"'),
     }
     found = {("decode", "csv")}
+    for path in ("producers/mqtt.py", "rules/project.py"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        found |= set(re.findall(r'taken, "(decode|route)", "(\w+)"', text))
+        found |= {("route", name) for name in re.findall(r'RouteError\(\s*"(\w+)"', text)}
     for stage, (path, pattern) in homes.items():
         for groups in re.findall(pattern, (ROOT / path).read_text(encoding="utf-8")):
             names = [groups] if isinstance(groups, str) else groups

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamgauge import Record
 from streamgauge.consumers import metrics as of
+from streamgauge.consumers.bridge_metrics import BRIDGE_METRICS
 from streamgauge.consumers.metrics import METRICS, Metrics, counters, exposition, merged
 from streamgauge.consumers.metrics_reference import reference
 from streamgauge.rules import spec as specs
@@ -75,7 +76,7 @@ def test_the_page_is_made_of_the_table() -> None:
 
 
 def test_the_examples_of_the_page_name_what_there_is() -> None:
-    names = {of.PREFIX + metric.name for metric in METRICS}
+    names = {of.PREFIX + metric.name for metric in (*METRICS, *BRIDGE_METRICS)}
     assert set(re.findall(rf"\b{of.PREFIX}\w+", reference())) == names
 
 
