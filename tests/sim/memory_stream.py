@@ -28,6 +28,7 @@ class Faults:
     expired: float = 0.0
     empty: float = 0.0  # though records are there
     again: float = 0.0  # records that were handed over before come first
+    copies: int = 1  # of each record of a read: one after the other, and the read as a whole
 
 
 @dataclass
@@ -46,6 +47,10 @@ class MemoryStream:
     limit: int = 1000
     arrived: dict[str, int] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)  # shard ids, one a read
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.faults = Faults()
 
     def shards(self) -> list[ListedShard]:
         self._fail()
@@ -74,6 +79,9 @@ class MemoryStream:
         if self.random.random() < self.faults.again:
             first = max(0, start - self.random.randint(1, self.limit))
         records = list(self.records[shard_id][first:end])
+        if self.faults.copies > 1:
+            records = [record for record in records for _ in range(self.faults.copies)]
+            records *= self.faults.copies
         done = shard_id in self.closed and end == len(self.records[shard_id])
         following = None if done else f"{shard_id}/{end}"
         return Fetched(records, following, 0 if end == there else BEHIND)

@@ -8,13 +8,14 @@ expressions that limits need, and no others; test_memory_table.py holds it again
 from __future__ import annotations
 
 import copy
-import random as random_module
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from botocore.exceptions import ClientError, EndpointConnectionError
+import memory_service
+from memory_service import MemoryService, Refusal
 
 KEYS_MAX = 100
 KEY_BYTES_MAX = {"device": 2048, "rule": 1024}
@@ -26,48 +27,35 @@ Item = dict[str, dict[str, Any]]
 Key = tuple[str, str]
 
 
-class MemoryTable:
-    """One table with the keys device and rule; its faults are fields, to be set at any time.
+class MemoryTable(MemoryService):
+    """One table with the keys device and rule; more faults, to be set at any time.
 
-    throttle_next: calls that are refused next. answers_left: calls that are answered until all are
-    throttled. unprocessed: how likely a key of a BatchGetItem is
-    left. down_until: nothing answers before this time on the clock. lag_seconds: how old the answer
-    to a read may be that does not ask for consistency; always just so old. page_items: items of a
-    page of Query and Scan. before_write: is called, once, before the next write is looked at, for a
-    race. lose_next: writes that are done next, but whose answer does not arrive.
+    answers_left: calls that are answered until all are throttled. unprocessed: how likely a key of
+    a BatchGetItem is left. lag_seconds: how old the answer to a read may be that does not ask for
+    consistency; always just so old. page_items: items of a page of Query and Scan. before_write: is
+    called, once, before the next write is looked at, for a race.
     """
 
-    def __init__(
-        self,
-        name: str = "thresholds",
-        *,
-        now: Callable[[], float] = lambda: 0.0,
-        random: random_module.Random | None = None,
-    ) -> None:
+    THROTTLED = Refusal(BUSY, 400, "The level of configured provisioned throughput was exceeded")
+    FAILED = Refusal("InternalServerError", 500, "Internal server error")
+    EXPIRED = Refusal(EXPIRED, 400, "The security token included in the request is expired")
+
+    def __init__(self, name: str = "thresholds", **how: Any) -> None:
         self.name = name
-        self.now = now
-        self.random = random or random_module.Random(0)
-        self.throttle_next = self.lose_next = 0
-        self.answers_left = float("inf")
-        self.unprocessed = self.lag_seconds = 0.0
-        self.down_until = float("-inf")
         self.page_items = 1000
         self.before_write: Callable[[], object] | None = None
         self.calls: list[tuple[str, int]] = []  # operation and number of keys, also of refused ones
         self._versions: dict[Key, list[tuple[float, Item]]] = {}
-        self._valid = self._offered = 0
+        super().__init__(**how)
+
+    def heal(self) -> None:
+        super().heal()
+        self.answers_left = float("inf")
+        self.unprocessed = self.lag_seconds = 0.0
 
     def client(self) -> MemoryClient:
         """A client with the credentials that are to be had now."""
-        return MemoryClient(self, self._offered)
-
-    def expire(self) -> None:
-        """The credentials run out; there are no others before `renew`."""
-        self._valid += 1
-
-    def renew(self) -> None:
-        """New credentials are to be had, by clients that are made from now on."""
-        self._offered = self._valid
+        return MemoryClient(self, self.credentials)
 
     def put(self, device: str, rule: str, **attributes: Any) -> None:
         """Write an item by hand: numbers and texts, or attributes as the client takes them."""
@@ -90,18 +78,11 @@ class MemoryTable:
         key = (item["device"]["S"], item["rule"]["S"])
         self._versions.setdefault(key, []).append((self.now(), copy.deepcopy(item)))
 
-    def refuse(self, operation: str, keys: int, credentials: int) -> None:
-        """Count a call, and raise what stands in its way."""
-        self.calls.append((operation, keys))
-        if self.now() < self.down_until:
-            raise EndpointConnectionError(endpoint_url="http://dynamodb")
-        if credentials < self._valid:
-            fail(operation, EXPIRED, "The security token included in the request is expired")
-        throttled = self.throttle_next > 0 or self.answers_left <= 0
-        self.throttle_next -= self.throttle_next > 0
-        self.answers_left -= not throttled
-        if throttled:
-            fail(operation, BUSY, "The level of configured provisioned throughput was exceeded")
+    def _refuse(self, operation: str, credentials: int) -> None:
+        super()._refuse(operation, credentials)
+        if self.answers_left <= 0:
+            memory_service.fail(operation, self.THROTTLED)
+        self.answers_left -= 1
 
 
 class MemoryClient:
@@ -113,31 +94,32 @@ class MemoryClient:
 
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:
         ((name, request),) = RequestItems.items()
-        keys, table = request["Keys"], self._begin("BatchGetItem", name, len(request["Keys"]))
-        if len(keys) > KEYS_MAX:
-            fail("BatchGetItem", INVALID, f"Member must have length less than {KEYS_MAX + 1}")
-        named = [_key("BatchGetItem", key) for key in keys]
-        if len(set(named)) < len(named):
-            fail("BatchGetItem", INVALID, "Provided list of item keys contains duplicates")
-        left = [key for key in keys if table.random.random() < table.unprocessed]
-        consistent = request.get("ConsistentRead", False)
-        found = [
-            table.item(*one, consistent)
-            for one, key in zip(named, keys, strict=True)
-            if key not in left
-        ]
-        table.random.shuffle(found)
-        return {
-            "Responses": {name: [item for item in found if item is not None]},
-            "UnprocessedKeys": {name: {**request, "Keys": left}} if left else {},
-        }
+        keys = request["Keys"]
+        with self._call("BatchGetItem", name, len(keys)) as table:
+            if len(keys) > KEYS_MAX:
+                fail("BatchGetItem", INVALID, f"Member must have length less than {KEYS_MAX + 1}")
+            named = [_key("BatchGetItem", key) for key in keys]
+            if len(set(named)) < len(named):
+                fail("BatchGetItem", INVALID, "Provided list of item keys contains duplicates")
+            left = [key for key in keys if table.random.random() < table.unprocessed]
+            consistent = request.get("ConsistentRead", False)
+            found = [
+                table.item(*one, consistent)
+                for one, key in zip(named, keys, strict=True)
+                if key not in left
+            ]
+            table.random.shuffle(found)
+            return {
+                "Responses": {name: [item for item in found if item is not None]},
+                "UnprocessedKeys": {name: {**request, "Keys": left}} if left else {},
+            }
 
     def get_item(
         self, *, TableName: str, Key: Item, ConsistentRead: bool = False
     ) -> dict[str, Any]:
-        table = self._begin("GetItem", TableName, 1)
-        item = table.item(*_key("GetItem", Key), ConsistentRead)
-        return {} if item is None else {"Item": item}
+        with self._call("GetItem", TableName, 1) as table:
+            item = table.item(*_key("GetItem", Key), ConsistentRead)
+            return {} if item is None else {"Item": item}
 
     def update_item(
         self,
@@ -149,30 +131,29 @@ class MemoryClient:
         ExpressionAttributeNames: Mapping[str, str],
         ExpressionAttributeValues: Mapping[str, Any],
     ) -> dict[str, Any]:
-        table = self._begin("UpdateItem", TableName, 1)
-        names, values = ExpressionAttributeNames, ExpressionAttributeValues
-        _check_used(UpdateExpression + " " + ConditionExpression, names, values)
-        key = _key("UpdateItem", Key)
-        race, table.before_write = table.before_write, None
-        if race is not None:
-            race()
-        item = table.item(*key) or {}
-        if not all(_holds(one, item, names, values) for one in ConditionExpression.split(" AND ")):
-            fail("UpdateItem", LOST, "The conditional request failed")
-        changed = {**copy.deepcopy(Key), **item}
-        for name, value in _changes(UpdateExpression, names, values):
-            changed.pop(name, None)
-            if value is not None:
-                changed[name] = value
-        table.write(changed)
-        if table.lose_next > 0:
-            table.lose_next -= 1
-            raise EndpointConnectionError(endpoint_url="http://dynamodb")
-        return {}
+        with self._call("UpdateItem", TableName, 1, writes=True) as table:
+            names, values = ExpressionAttributeNames, ExpressionAttributeValues
+            _check_used(UpdateExpression + " " + ConditionExpression, names, values)
+            key = _key("UpdateItem", Key)
+            race, table.before_write = table.before_write, None
+            if race is not None:
+                race()
+            item = table.item(*key) or {}
+            if not all(
+                _holds(one, item, names, values) for one in ConditionExpression.split(" AND ")
+            ):
+                fail("UpdateItem", LOST, "The conditional request failed")
+            changed = {**copy.deepcopy(Key), **item}
+            for name, value in _changes(UpdateExpression, names, values):
+                changed.pop(name, None)
+                if value is not None:
+                    changed[name] = value
+            table.write(changed)
+            return {}
 
     def scan(self, *, TableName: str, **request: Any) -> dict[str, Any]:
-        table = self._begin("Scan", TableName, 0)
-        return _page(table, table.items(), **request)
+        with self._call("Scan", TableName, 0) as table:
+            return _page(table, table.items(), **request)
 
     def query(
         self,
@@ -183,26 +164,28 @@ class MemoryClient:
         ExpressionAttributeValues: Mapping[str, Any],
         **request: Any,
     ) -> dict[str, Any]:
-        table = self._begin("Query", TableName, 0)
-        names, values = ExpressionAttributeNames, ExpressionAttributeValues
-        _check_used(KeyConditionExpression, names, values)
-        found = [one for one in table.items() if _holds(KeyConditionExpression, one, names, values)]
-        return _page(table, found, **request)
+        with self._call("Query", TableName, 0) as table:
+            names, values = ExpressionAttributeNames, ExpressionAttributeValues
+            _check_used(KeyConditionExpression, names, values)
+            found = [
+                one for one in table.items() if _holds(KeyConditionExpression, one, names, values)
+            ]
+            return _page(table, found, **request)
 
-    def _begin(self, operation: str, table: str, keys: int) -> MemoryTable:
-        self._table.refuse(operation, keys, self._credentials)
-        if table != self._table.name:
-            fail(operation, ABSENT, "Requested resource not found")
-        return self._table
+    @contextmanager
+    def _call(
+        self, operation: str, name: str, keys: int, writes: bool = False
+    ) -> Iterator[MemoryTable]:
+        self._table.calls.append((operation, keys))
+        with self._table.call(operation, self._credentials, writes):
+            if name != self._table.name:
+                fail(operation, ABSENT, "Requested resource not found")
+            yield self._table
 
 
 def fail(operation: str, code: str, message: str) -> NoReturn:
     """Raise an error as the service would."""
-    answer = {
-        "Error": {"Code": code, "Message": message},
-        "ResponseMetadata": {"HTTPStatusCode": 400},
-    }
-    raise ClientError(answer, operation)  # type: ignore[arg-type]
+    memory_service.fail(operation, Refusal(code, 400, message))
 
 
 def _attribute(value: Any) -> dict[str, Any]:

@@ -1,62 +1,59 @@
 """The real shard loop under a schedule drawn from a seed: crashes, outages, twins, torn state.
 
+Over stand-ins of the services in memory run the real reader, sinks and stores (see cloud.py).
 `Simulation(seed).run()` ends when every record has arrived and been read by a worker that was left
-in peace; `check()` then holds what lies in the sinks, and the history behind the last state object,
-against the plain oracle and against one uninterrupted run.
+in peace; `check()` then holds what the subscribers of the topic got, what lies in the error stream,
+and the history behind the last state object, against the plain oracle and against one uninterrupted
+run. Whenever a state object is written, all alerts and rejected records of the pushes behind it
+must be in the topic and in the error stream.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import drive
 import generate
 import memory_stream
 import msgspec
+from cloud import Cloud, Process, fresh
 from generate import Plan
 from memory_stream import Faults, MemoryStream
 from plain_kpl import Kinesis
 from plain_oracle import Oracle
 
-from streamgauge import Alert, Outcome, Position, Rejected
+from streamgauge import Outcome, Position
 from streamgauge.consumers.metrics import Metrics
 from streamgauge.consumers.recall import FULL_KEPT
-from streamgauge.consumers.shard import Host, Shard
+from streamgauge.consumers.shard import Host, Reader, Shard
 from streamgauge.engine import state
-from streamgauge.engine.errors import FencedError, StateError, UnavailableError
-from streamgauge.engine.limits import Entry
-from streamgauge.engine.sinks.local import MemorySink
-from streamgauge.engine.stores.memory import MemoryStates
-from streamgauge.engine.stores.thresholds import MappingThresholds
+from streamgauge.engine.errors import FencedError, StateError
+from streamgauge.engine.limits import ThresholdStore
+from streamgauge.engine.stores.s3 import BucketStates
 from streamgauge.rules import spec as specs
 from streamgauge.rules.plan import Pipeline
 
 STEPS_MAX = 20_000
-PEACE = Faults()
-CHAOS = Faults(throttled=0.1, expired=0.05, empty=0.1, again=0.2)
+CHAOS = Faults(throttled=0.0, expired=0.05, empty=0.1, again=0.2)
 
 
-class FlakyThresholds(MappingThresholds):
-    """A table that is down at some calls."""
+class Crash(BaseException):
+    """The process is killed where this is raised."""
 
-    def __init__(self, items: Sequence[Mapping[str, Any]], rng: random.Random) -> None:
-        limits: dict[tuple[str, str], list[Entry]] = {}
-        for item in items:
-            names = ("value", "clear_margin", "version", "effective_from")
-            entry = Entry(**{name: item[name] for name in names if name in item})
-            limits.setdefault((item["device"], item["rule"]), []).append(entry)
-        super().__init__(limits)
-        self.random = rng
-        self.down = 0.0
 
-    def read(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Sequence[Entry]]:
-        if self.random.random() < self.down:
-            raise UnavailableError("the table is down")
-        return super().read(keys)
+class Figures(NamedTuple):
+    """What became of the user records that were accepted, and of the alerts that are right."""
+
+    accepted: int
+    lost: int
+    missing: int
+    spurious: int
+    repeated: int
 
 
 @dataclass
@@ -75,6 +72,8 @@ class Worker:
         self.simulation = simulation
         self.history = simulation.histories[shard_id]
         self.pushes: list[drive.Answer] = []
+        self.process = simulation.process()
+        self.metrics = Metrics()
         self.shard = Shard(shard_id, simulation.host(self))
 
     # What the host is made of.
@@ -91,29 +90,40 @@ class Worker:
 
     # The state store, watched.
     def create(self, pipeline: str, shard: str, generation: int, data: bytes) -> None:
-        states = self.simulation.states
-        before = set(self.simulation.objects(shard))
+        before = self.simulation.objects(shard).get(generation)
         try:
-            states.create(pipeline, shard, generation, data)
+            self.states.create(pipeline, shard, generation, data)
         finally:
-            if generation in set(self.simulation.objects(shard)) - before:
-                self.written(generation, data)
+            objects = self.simulation.objects(shard)
+            if objects.get(generation) is data is not before:
+                self.written(generation, data, generation == max(objects))
 
-    def written(self, generation: int, data: bytes) -> None:
+    def written(self, generation: int, data: bytes, newest: bool) -> None:
         history = self.history
         history.behind[generation] = list(self.pushes)
         sequence, sub = state.decode(data)[1]["positions"][self.shard.shard_id]
         position = Position(self.shard.shard_id, sequence, sub)
+        self.simulation.check_told(self.pushes)
+        if not newest:  # an owner that was stopped inside the call: it has lost, and will see so
+            return
         if history.position is not None and not history.torn:
             assert position.order >= history.position.order, "an owner that had lost went on"
         history.position, history.torn = position, False
 
+    @property
+    def states(self) -> BucketStates:
+        return self.process.states
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.simulation.states, name)
+        return getattr(self.states, name)
 
 
 class Simulation:
-    """One stream, one set of sinks and stores, and the workers that come and go."""
+    """One stream, one cloud of services, and the workers that come and go.
+
+    shared: all workers are shards of one process, with the same sinks and stores. reader: another
+    one than that of the cloud. truth_items: the limits that the oracle goes by.
+    """
 
     def __init__(
         self,
@@ -126,33 +136,46 @@ class Simulation:
         self.toml, self.kinesis, self.items = toml, records, thresholds
         self.spec = specs.parse(toml)
         self.clock = 0.0
-        self.alerts, self.errors, self.states = MemorySink(), MemorySink(), MemoryStates()
-        self.thresholds = FlakyThresholds(thresholds, self.random)
         self.stream = MemoryStream(
             {name: [drive.record(given) for given in of] for name, of in records.items()},
             random=self.random,
             limit=self.random.choice([1, 3, 10, 1000]),
             arrived=dict.fromkeys(records, 0),
         )
+        self.cloud = Cloud(
+            self.stream, self.spec.pipeline.name, fifo=self.random.random() < 0.5,
+            now=self.now, spend=self.spend, random=self.random,
+        )  # fmt: skip
+        self.cloud.load(thresholds)
+        self.shared = self.cloud.process() if self.random.random() < 0.3 else None
+        self.reader: Reader | None = None
         self.save_seconds = self.random.choice([0.0, 0.5, 2.0, 1000.0])
         self.histories = {name: History() for name in records}
         self.truths: dict[str, tuple[Oracle, list[dict[str, Any]]]] = {}
         self.events: list[str] = []
         self.steps: list[str] = []
+        self.answers: dict[str, drive.Answer] = {}  # of each shard that was checked
         self.crash_at: Callable[[int], bool] = lambda step: False
 
     def now(self) -> float:
         return self.clock
 
-    def plan(self) -> Pipeline:
-        return Pipeline.plan(self.spec, self.thresholds, one_shard=True, now=self.now)
+    def spend(self, seconds: float) -> None:
+        self.clock += seconds
+
+    def process(self) -> Process:
+        return self.shared or self.cloud.process()
+
+    def plan(self, thresholds: ThresholdStore) -> Pipeline:
+        return Pipeline.plan(self.spec, thresholds, one_shard=True, now=self.now)
 
     def host(self, worker: Worker) -> Host:
+        process = worker.process
         return Host(
-            pipeline=self.spec.pipeline.name, plan=self.plan, reader=self.stream,
-            alerts=self.alerts, errors=self.errors, states=worker, save_seconds=self.save_seconds,
-            observe=worker.observe, log=worker.log, metrics=Metrics(),
-            now=self.now, random=self.random.random,
+            pipeline=self.spec.pipeline.name, plan=lambda: self.plan(process.thresholds),
+            reader=self.reader or process.reader, alerts=process.alerts, errors=process.errors,
+            states=worker, save_seconds=self.save_seconds, observe=worker.observe, log=worker.log,
+            metrics=worker.metrics, now=self.now, random=self.random.random,
         )  # fmt: skip
 
     def step(self, worker: Worker) -> bool:
@@ -162,17 +185,18 @@ class Simulation:
         assert len(self.steps) < STEPS_MAX, "no end in sight"
         try:
             worker.shard.step()
-        except FencedError:
+        except (FencedError, Crash):
             return False
         return not self.crash_at(len(self.steps))
 
     def torment(self, steps: int) -> None:
         """Let workers live and die at random while records arrive and services fail."""
-        self.stream.faults, self.thresholds.down = CHAOS, 0.2
+        self.stream.faults = CHAOS
         workers = [Worker(self, name) for name in self.kinesis]
         for _ in range(steps):
             self.arrive()
-            self.hurt()
+            if self.random.random() < 0.2:
+                self.cloud.hurt()
             number = self.random.randrange(len(workers))
             worker = workers[number]
             name = worker.shard.shard_id
@@ -183,31 +207,36 @@ class Simulation:
                 if name not in [one.shard.shard_id for one in workers]:
                     self.tear(name)
                     workers.append(Worker(self, name))
-        self.stream.faults, self.thresholds.down = PEACE, 0.0
-        for sink in (self.alerts, self.errors, self.states):
-            sink.fail_next = sink.lose_next = 0
+        self.cloud.heal()
+
+    def folder(self, name: str) -> str:
+        return f"{self.spec.pipeline.name}/{name}/"
 
     def objects(self, name: str) -> dict[int, bytes]:
-        """The state objects of one shard, to be looked at and damaged."""
-        return self.states._objects.setdefault((self.spec.pipeline.name, name), {})
+        """The state objects of one shard."""
+        folder, objects = self.folder(name), self.cloud.states.objects
+        found = {key: data for key, data in objects.items() if key.startswith(folder)}
+        return {int(key.removeprefix(folder)): data for key, data in found.items()}
+
+    def damage(self, name: str, generation: int, data: bytes) -> None:
+        """Put other bytes in the place of a state object."""
+        key = f"{self.folder(name)}{generation:020}"
+        assert key in self.cloud.states.objects
+        self.cloud.states.objects[key] = data
+        self.histories[name].torn = True
 
     def arrive(self) -> None:
         name = self.random.choice(list(self.kinesis))
         more = self.stream.arrived[name] + self.random.choice([0, 1, 2, 5])
         self.stream.arrived[name] = min(more, len(self.kinesis[name]))
 
-    def hurt(self) -> None:
-        sink = self.random.choice([self.alerts, self.errors, self.states])
-        sink.fail_next = self.random.choice([0] * 20 + [1, 3])
-        sink.lose_next = self.random.choice([0] * 20 + [1])
-
     def tear(self, name: str) -> None:
         """Damage the newest state object, now and then."""
         objects = self.objects(name)
         if objects and self.random.random() < 0.2:
             newest = max(objects)
-            objects[newest] = objects[newest][: self.random.randrange(len(objects[newest]))]
-            self.histories[name].torn = True
+            size = self.random.randrange(len(objects[newest]))
+            self.damage(name, newest, objects[newest][:size])
 
     def settle(self) -> None:
         """Everything has arrived; one worker a shard reads to the tip and stops."""
@@ -232,41 +261,59 @@ class Simulation:
             answer.statistics += push.statistics
             answer.rejected += push.rejected
             drive.add(answer.counts, push.counts)
+        self.answers[name] = answer
         oracle.counts["repeated"] = answer.counts.get("repeated", 0)
         if answer.counts:
             drive.compare(answer, oracle)
-        assert self.published(name) == answer.alerts == uninterrupted
-        self.check_errors(name, oracle)
+        assert answer.alerts == uninterrupted
+        published = [alert for alert in self.cloud.alerts().values() if of_shard(alert, name)]
+        assert by_id(published) == by_id(uninterrupted)
+        if self.cloud.topic.fifo:
+            assert by_device(published) == by_device(uninterrupted)
+        assert self.rejected(name) == {
+            (row["position"], row["rule"]): row["user"].data for row in oracle.rejected
+        }
 
-    def published(self, name: str) -> list[dict[str, Any]]:
-        """The alerts of one shard as a subscriber sees them who knows an id once."""
-        seen: dict[str, dict[str, Any]] = {}
-        for row in self.alerts.rows:
-            assert isinstance(row, Alert)
-            alert = fresh(msgspec.to_builtins(row))
-            if str(alert["last_position"]).startswith(f"{name}:"):
-                assert seen.setdefault(row.id, alert) == alert, "one id, two alerts"
-        return list(seen.values())
+    def check_told(self, pushes: Sequence[drive.Answer]) -> None:
+        """All that these pushes gave was accepted by the topic, or is in the error stream."""
+        accepted, held = self.cloud.told()
+        for push in pushes:
+            for alert in push.alerts:
+                assert alert["id"] in accepted, "the state passes an unpublished alert"
+            for row in push.rejected:
+                data = base64.b64decode(row["data"])
+                assert held.get((row["position"], row["rule"])) == data, (
+                    "the state passes an unwritten error record"
+                )
+
+    def rejected(self, name: str) -> dict[tuple[str, str | None], bytes]:
+        """The rejected records of one shard that are in the error stream."""
+        found = self.cloud.rejected().items()
+        return {key: data for key, data in found if key[0].startswith(f"{name}:")}
 
     def truth(self, name: str) -> tuple[Oracle, list[dict[str, Any]]]:
         """What the oracle says of one shard, and the alerts of a run without any trouble."""
         if name not in self.truths:
             oracle = drive.oracle_of(self.toml, self.items, [self.kinesis[name]])
-            outcome = self.plan().push(map(drive.record, self.kinesis[name]))
+            pipeline = self.plan(self.cloud.process().thresholds)
+            outcome = pipeline.push(map(drive.record, self.kinesis[name]))
             alerts = [fresh(msgspec.to_builtins(alert)) for alert in outcome.alerts]
             self.truths[name] = oracle, alerts
         return self.truths[name]
 
-    def check_errors(self, name: str, oracle: Oracle) -> None:
-        """Every rejected record is in the error stream, with its bytes."""
-        found: dict[tuple[str, str | None], bytes] = {}
-        for row in self.errors.rows:
-            assert isinstance(row, Rejected)
-            if row.at.shard_id == name:
-                assert found.setdefault((str(row.at), row.rule), row.data) == row.data
-        assert found == {
-            (row["position"], row["rule"]): row["user"].data for row in oracle.rejected
-        }
+    def figures(self) -> Figures:
+        """The figures of all shards, once they are checked."""
+        oracles = [self.truth(name)[0] for name in self.kinesis]
+        accepted = sum(oracle.counts["records"] for oracle in oracles)
+        counted = sum(answer.counts.get("records", 0) for answer in self.answers.values())
+        wanted = {(row["position"], row["rule"]) for of in oracles for row in of.rejected}
+        unwritten = wanted - self.cloud.rejected().keys()
+        right = {alert["id"] for name in self.kinesis for alert in self.truth(name)[1]}
+        published = self.cloud.alerts().keys()
+        return Figures(
+            accepted, accepted - counted + len(unwritten), len(right - published),
+            len(published - right), self.cloud.repeated,
+        )  # fmt: skip
 
 
 def whole(data: bytes) -> bool:
@@ -277,9 +324,20 @@ def whole(data: bytes) -> bool:
         return False
 
 
-def fresh(alert: dict[str, Any]) -> dict[str, Any]:
-    """An alert but for the mark that its limit was an old one: that the table's outages decide."""
-    return {key: value for key, value in alert.items() if key != "stale"}
+def of_shard(alert: Mapping[str, Any], name: str) -> bool:
+    return str(alert["last_position"]).startswith(f"{name}:")
+
+
+def by_id(alerts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {alert["id"]: alert for alert in alerts}
+
+
+def by_device(alerts: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """The ids of each device and rule in their order."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for alert in alerts:
+        found.setdefault((alert["rule"], alert["device"]), []).append(alert["id"])
+    return found
 
 
 def generated(seed: int) -> Simulation:
@@ -307,7 +365,8 @@ def generated(seed: int) -> Simulation:
     )
     case = next(case for case in drawn if has_ids_of_its_own(case, items))
     records = memory_stream.by_shard(given for batch in case.batches for given in batch)
-    return Simulation(seed, case.toml + '[thresholds]\nrefresh = "1s"\n', records, items)
+    toml = case.toml + '[thresholds]\ntable = "thresholds"\nrefresh = "1s"\n'
+    return Simulation(seed, toml, records, items)
 
 
 def has_ids_of_its_own(case: generate.Case, items: Sequence[Mapping[str, Any]]) -> bool:

@@ -49,7 +49,7 @@ def test_a_seed_replays_exactly() -> None:
         run.settle()
     assert first.steps == second.steps
     assert first.events == second.events
-    assert first.alerts.rows == second.alerts.rows
+    assert first.cloud.topic.messages == second.cloud.topic.messages
 
 
 def tortured() -> Simulation:
@@ -99,16 +99,14 @@ def test_a_torn_state_falls_back_to_the_one_before() -> None:
     worker = Worker(run, name)
     for _ in range(3):
         until(run, worker, "prune")
-    objects = run.objects(name)
-    objects[3] = objects[3][:-1]
-    run.histories[name].torn = True
+    run.damage(name, 3, run.objects(name)[3][:-1])
     run.events.clear()
     worker = Worker(run, name)
     run.step(worker)
     assert run.events == ["state_unreadable", "shard_started"]
     assert worker.pushes == run.histories[name].behind[2]
     until(run, worker, "save")
-    assert max(objects) == 4
+    assert max(run.objects(name)) == 4
     run.settle()
 
 
@@ -116,8 +114,7 @@ def test_without_a_readable_state_it_starts_anew_and_says_so() -> None:
     run, name = alone()
     worker = Worker(run, name)
     until(run, worker, "save")
-    run.objects(name)[1] = b"SGSTATE"
-    run.histories[name].torn = True
+    run.damage(name, 1, b"SGSTATE")
     run.events.clear()
     worker = Worker(run, name)
     run.step(worker)
@@ -151,7 +148,7 @@ def test_an_answer_lost_on_its_way_is_no_other_owner() -> None:
     run, name = alone()
     worker = Worker(run, name)
     until(run, worker, "apply")
-    run.states.lose_next = 1
+    run.cloud.states.lose_next = 1
     run.settle()
     assert "fenced" not in run.events
     until(run, worker, "save")
@@ -201,7 +198,7 @@ forget_after = "10s"
 def test_memory_does_not_grow_with_the_stream() -> None:
     """Twice the records and twice the devices, and as much room as before."""
     run = Simulation(1, TOML, {"s": []})
-    run.stream = Endless()
+    run.reader = Endless()
     run.save_seconds = 1.0
     worker = Worker(run, "s")
     sizes = []
