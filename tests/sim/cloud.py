@@ -73,7 +73,8 @@ class Cloud:
             self.kinesis, self.topic, self.errors, self.states, self.table,
         )  # fmt: skip
         self._accepted: set[str] = set()  # ids, of the first entries that the topic accepted
-        self._entries = self._puts = 0  # how many of them, and of the errors' objects
+        self._seen: dict[str, dict[str, Any]] = {}  # alerts, of the first messages
+        self._entries = self._messages = self._puts = 0  # how many were looked at
         self._held: dict[ErrorKey, bytes] = {}
 
     def process(self) -> Process:
@@ -145,11 +146,11 @@ class Cloud:
 
     def alerts(self) -> dict[str, dict[str, Any]]:
         """The alerts of the topic as a subscriber sees them who knows an id once."""
-        seen: dict[str, dict[str, Any]] = {}
-        for message in self.topic.messages:
+        for message in self.topic.messages[self._messages :]:
             alert = fresh(json.loads(message.text))
-            assert seen.setdefault(alert["id"], alert) == alert, "one id, two alerts"
-        return seen
+            assert self._seen.setdefault(alert["id"], alert) == alert, "one id, two alerts"
+        self._messages = len(self.topic.messages)
+        return self._seen
 
     @property
     def repeated(self) -> int:
@@ -164,5 +165,10 @@ def rejected(data: bytes) -> dict[ErrorKey, bytes]:
 
 
 def fresh(alert: dict[str, Any]) -> dict[str, Any]:
-    """An alert but for the mark that its limit was an old one: that the table's outages decide."""
-    return {key: value for key, value in alert.items() if key != "stale"}
+    """An alert but for what depends on when it was made, and not on the stream.
+
+    The mark that its limit was an old one is decided by the table's outages; and the rule's own
+    limit has no version before the first change of a device writes it down as version 0.
+    """
+    told = {key: value for key, value in alert.items() if key != "stale"}
+    return told | {"threshold_version": told["threshold_version"] or None}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,8 @@ NOT_REMOVED = {"Code": "InternalError", "Message": "We encountered an internal e
 class MemoryBucket(MemoryService):
     """One bucket.
 
-    objects: what is in it, to be looked at and damaged. puts: key and bytes of every write.
+    objects: what is in it, to be looked at and damaged. puts: key and bytes of every write. on_put:
+    is told of each, the moment it has taken effect.
     contested: how likely a conditional write meets another one. cut: how likely the body of an
     answer breaks off. kept: how likely an object is not removed that should be. page_keys: of one
     page of a list.
@@ -44,6 +45,7 @@ class MemoryBucket(MemoryService):
         self.name = name
         self.objects: dict[str, bytes] = {}
         self.puts: list[tuple[str, bytes]] = []
+        self.on_put: Callable[[str, bytes], object] = lambda key, data: None
         self.page_keys = 1000
         super().__init__(**how)
 
@@ -59,6 +61,7 @@ class MemoryBucket(MemoryService):
         """Keep the bytes as they are given: they can be told by what they are, and by which."""
         self.objects[key] = data
         self.puts.append((key, data))
+        self.on_put(key, data)
 
     def drawn(self, odds: float) -> bool:
         return self._drawn(odds)

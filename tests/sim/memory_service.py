@@ -72,7 +72,6 @@ class MemoryService:
         self.now = now
         self.random = random or random_module.Random(0)
         self.spend = spend
-        self.on_call: Callable[[str, bool], object] | None = None
         self.answers_lost = 0
         self._valid = self._offered = 0
         self.heal()
@@ -80,6 +79,7 @@ class MemoryService:
     def heal(self) -> None:
         """End every fault, and offer credentials."""
         self.odds = PEACE
+        self.on_call: Callable[[str, bool], object] | None = None
         self.throttle_next = self.lose_next = 0
         self.down_until = -FOREVER
         self.silent = False

@@ -81,6 +81,7 @@ class Worker:
         answer = drive.Answer()
         drive.take(answer, outcome)
         self.pushes.append(answer)
+        self.simulation.computed += len(outcome.alerts)
 
     def log(self, event: str, **fields: Any) -> None:
         self.simulation.events.append(event)
@@ -90,22 +91,18 @@ class Worker:
 
     # The state store, watched.
     def create(self, pipeline: str, shard: str, generation: int, data: bytes) -> None:
-        before = self.simulation.objects(shard).get(generation)
-        try:
-            self.states.create(pipeline, shard, generation, data)
-        finally:
-            objects = self.simulation.objects(shard)
-            if objects.get(generation) is data is not before:
-                self.written(generation, data, generation == max(objects))
+        self.simulation.saving[id(data)] = self, generation, data
+        self.states.create(pipeline, shard, generation, data)
 
-    def written(self, generation: int, data: bytes, newest: bool) -> None:
+    def written(self, generation: int, data: bytes) -> None:
+        """Note what an object was made of, the moment it is there."""
         history = self.history
         history.behind[generation] = list(self.pushes)
         sequence, sub = state.decode(data)[1]["positions"][self.shard.shard_id]
         position = Position(self.shard.shard_id, sequence, sub)
         self.simulation.check_told(self.pushes)
-        if not newest:  # an owner that was stopped inside the call: it has lost, and will see so
-            return
+        if generation < max(self.simulation.objects(self.shard.shard_id)):
+            return  # an owner that was stopped inside the call: it has lost, and will see so
         if history.position is not None and not history.torn:
             assert position.order >= history.position.order, "an owner that had lost went on"
         history.position, history.torn = position, False
@@ -147,6 +144,8 @@ class Simulation:
             now=self.now, spend=self.spend, random=self.random,
         )  # fmt: skip
         self.cloud.load(thresholds)
+        self.cloud.states.on_put = self.saved
+        self.saving: dict[int, tuple[Worker, int, bytes]] = {}  # who writes these very bytes
         self.shared = self.cloud.process() if self.random.random() < 0.3 else None
         self.reader: Reader | None = None
         self.save_seconds = self.random.choice([0.0, 0.5, 2.0, 1000.0])
@@ -155,6 +154,9 @@ class Simulation:
         self.events: list[str] = []
         self.steps: list[str] = []
         self.answers: dict[str, drive.Answer] = {}  # of each shard that was checked
+        self.stepping: Worker | None = None
+        self.deaths = 0
+        self.computed = 0  # alerts of all pushes, also of records that are applied again
         self.crash_at: Callable[[int], bool] = lambda step: False
 
     def now(self) -> float:
@@ -183,11 +185,43 @@ class Simulation:
         self.clock = max(self.clock, worker.shard.ready_at)
         self.steps.append(worker.shard.due().__name__)
         assert len(self.steps) < STEPS_MAX, "no end in sight"
+        before, self.stepping = self.stepping, worker
         try:
             worker.shard.step()
-        except (FencedError, Crash):
+        except Crash:
+            self.deaths += 1
             return False
+        except FencedError:
+            return False
+        finally:
+            self.stepping = before
         return not self.crash_at(len(self.steps))
+
+    def crash_at_call(
+        self, number: int, instead: Callable[[], object] | None = None
+    ) -> list[tuple[str, bool]]:
+        """Let the process die in one moment of its calls, or something else happen in it, once.
+
+        Each call has two: before anything of it is done, and before its answer goes back. Gives
+        the list that they are noted in.
+        """
+        moments: list[tuple[str, bool]] = []
+
+        def meet(operation: str, done: bool) -> None:
+            if self.stepping is None:  # the oracle asks, too
+                return
+            moments.append((operation, done))
+            if len(moments) != number:
+                return
+            if instead is None:
+                raise Crash
+            for service in self.cloud.services:
+                service.on_call = None
+            instead()
+
+        for service in self.cloud.services:
+            service.on_call = meet
+        return moments
 
     def torment(self, steps: int) -> None:
         """Let workers live and die at random while records arrive and services fail."""
@@ -208,6 +242,10 @@ class Simulation:
                     self.tear(name)
                     workers.append(Worker(self, name))
         self.cloud.heal()
+
+    def saved(self, key: str, data: bytes) -> None:
+        worker, generation, _ = self.saving[id(data)]
+        worker.written(generation, data)
 
     def folder(self, name: str) -> str:
         return f"{self.spec.pipeline.name}/{name}/"
@@ -290,6 +328,11 @@ class Simulation:
         """The rejected records of one shard that are in the error stream."""
         found = self.cloud.rejected().items()
         return {key: data for key, data in found if key[0].startswith(f"{name}:")}
+
+    @property
+    def replayed(self) -> int:
+        """Alerts that came of records which were applied again."""
+        return self.computed - len(self.cloud.alerts())
 
     def truth(self, name: str) -> tuple[Oracle, list[dict[str, Any]]]:
         """What the oracle says of one shard, and the alerts of a run without any trouble."""

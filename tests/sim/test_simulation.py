@@ -21,10 +21,14 @@ from streamgauge.consumers.shard import FENCES_MAX, Fetched
 from streamgauge.engine.batch import Position
 from streamgauge.engine.errors import FencedError
 
+QUICK = 4  # seeds that are run at all times
 SEEDS = (
     [int(os.environ["SEED"])]
     if "SEED" in os.environ
-    else list(range(int(os.environ.get("SEEDS", "100"))))
+    else [
+        pytest.param(seed, marks=[pytest.mark.slow] if seed >= QUICK else [])
+        for seed in range(int(os.environ.get("SEEDS", "100")))
+    ]
 )
 QUICK = 10**9 if "SEED" in os.environ else 12  # so many are of `make quick`
 
@@ -89,6 +93,52 @@ def alone(seed: int = 3) -> tuple[Simulation, str]:
     return run, name
 
 
+def crashed(number: int) -> Simulation:
+    """A process that dies in the moment of its call `number`; each has two: before and after."""
+    run, _ = alone()
+    run.crash_at_call(number)
+    run.settle()
+    return run
+
+
+@pytest.mark.slow
+def test_a_crash_inside_each_single_call() -> None:
+    """Also between the look at what is there and the write, and before an answer is back."""
+    whole, _ = alone()
+    moments = whole.crash_at_call(0)
+    whole.settle()
+    for number in range(1, len(moments) + 1):
+        run = crashed(number)
+        assert run.deaths == 1
+        assert run.figures()[1:4] == (0, 0, 0)
+    assert set(moments) >= {
+        ("GetShardIterator", False), ("GetRecords", True), ("BatchGetItem", True),
+        ("PublishBatch", False), ("PublishBatch", True), ("PutObject", False), ("PutObject", True),
+        ("ListObjectsV2", False), ("ListObjectsV2", True), ("DeleteObjects", True),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_owner_that_is_stopped_inside_any_call_has_lost() -> None:
+    """While it stands there another one takes the shard over and goes past it."""
+    whole, _ = alone()
+    moments = whole.crash_at_call(0)
+    whole.settle()
+    fenced = 0
+    for number in range(1, len(moments) + 1, 3):
+        run, name = alone()
+
+        def others(run: Simulation = run, name: str = name) -> None:
+            worker = Worker(run, name)
+            for _ in range(12):
+                run.step(worker)
+
+        run.crash_at_call(number, others)
+        run.settle()
+        fenced += run.events.count("fenced")
+    assert fenced > len(moments) / 6
+
+
 def until(run: Simulation, worker: Worker, step: str) -> None:
     """Step until `step` was done once more."""
     assert any(run.step(worker) and run.steps[-1] == step for _ in range(100))
@@ -107,6 +157,24 @@ def test_a_torn_state_falls_back_to_the_one_before() -> None:
     assert worker.pushes == run.histories[name].behind[2]
     until(run, worker, "save")
     assert max(run.objects(name)) == 4
+    run.settle()
+
+
+def test_a_state_torn_at_any_byte_falls_back_to_the_one_before() -> None:
+    run, name = alone()
+    worker = Worker(run, name)
+    for _ in range(2):
+        until(run, worker, "save")
+    whole = run.objects(name)[2]
+    for size in range(0, len(whole), 7):
+        run.damage(name, 2, whole[:size])
+        run.events.clear()
+        worker = Worker(run, name)
+        run.step(worker)
+        assert run.events == ["state_unreadable", "shard_started"]
+        assert worker.pushes == run.histories[name].behind[1]
+    until(run, worker, "save")
+    assert max(run.objects(name)) == 3
     run.settle()
 
 
