@@ -14,6 +14,7 @@ PAGES_MAX = 100_000  # of a list, a thousand keys each
 DELETED_AT_ONCE_MAX = 1000
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 TAKEN = {"412", "PreconditionFailed"}
+UNTOLD = {"400", "403"}  # of an answer to HEAD, which has no body to say why
 CONTESTED = {"409", "ConditionalRequestConflict"}  # another one writes the key at this moment
 
 
@@ -69,6 +70,8 @@ class Bucket:
         except RefusedError as error:
             if error.code in ABSENT:
                 return False
+            if error.code in UNTOLD:  # credentials that ran out, say: a list is told why
+                return name in self.names(name)
             raise
         return True
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
+from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from memory_service import MemoryService, Refusal, fail
 
@@ -19,7 +21,7 @@ KEY_BYTES_MAX = 1024
 DELETED_AT_ONCE_MAX = 1000
 NO_BUCKET = Refusal("NoSuchBucket", 404, "The specified bucket does not exist")
 NO_KEY = Refusal("NoSuchKey", 404, "The specified key does not exist.")
-HEAD_NO_KEY = Refusal("404", 404, "Not Found")  # an answer to HEAD has no body to tell more
+HEAD_NO_KEY = Refusal("404", 404, "Not Found")  # an answer to HEAD has no body to say more
 LONG_KEY = Refusal("KeyTooLongError", 400, "Your key is too long")
 MALFORMED = Refusal("MalformedXML", 400, "The XML you provided was not well-formed")
 WRONG_TOKEN = Refusal("InvalidArgument", 400, "The continuation token provided is incorrect")
@@ -62,6 +64,15 @@ class MemoryBucket(MemoryService):
         self.objects[key] = data
         self.puts.append((key, data))
         self.on_put(key, data)
+
+    def _refuse(self, operation: str, credentials: int) -> None:
+        try:
+            super()._refuse(operation, credentials)
+        except ClientError as error:
+            if operation != "HeadObject":
+                raise
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            fail(operation, Refusal(str(status), status, HTTPStatus(status).phrase))
 
     def drawn(self, odds: float) -> bool:
         return self._drawn(odds)

@@ -99,7 +99,7 @@ class MemoryTopicClient:
     ) -> dict[str, Any]:
         topic, entries = self._topic, PublishBatchRequestEntries
         with topic.call("PublishBatch", self._credentials, writes=True):
-            refusal = ABSENT if TopicArn != topic.arn else _refusal(topic, entries)
+            refusal = _refusal(topic, TopicArn, entries)
             if refusal is not None:
                 fail("PublishBatch", refusal)
             topic.sent.append(len(entries))
@@ -117,8 +117,14 @@ class MemoryTopicClient:
             return answer
 
 
-def _refusal(topic: MemoryTopic, entries: Sequence[Entry]) -> Refusal | None:
+def _refusal(topic: MemoryTopic, arn: str, entries: Sequence[Entry]) -> Refusal | None:
     """Why a whole call is refused."""
+    for entry in entries:
+        for name, value in entry.get("MessageAttributes", {}).items():
+            if not value.get("StringValue"):
+                return Refusal(INVALID, 400, f"The message attribute {name} has no value")
+    if arn != topic.arn:
+        return ABSENT
     if not entries:
         return EMPTY
     if len(entries) > ENTRIES_MAX:
@@ -127,14 +133,9 @@ def _refusal(topic: MemoryTopic, entries: Sequence[Entry]) -> Refusal | None:
         return SAME
     if sum(map(_size, entries)) > BATCH_BYTES_MAX:
         return LONG
-    for entry in entries:
-        for name, value in entry.get("MessageAttributes", {}).items():
-            if not value.get("StringValue"):
-                return Refusal(INVALID, 400, f"The message attribute {name} has no value")
-        if topic.fifo and not entry.get("MessageGroupId"):
-            return Refusal(INVALID, 400, "The MessageGroupId parameter is required")
-        if topic.fifo and not entry.get("MessageDeduplicationId"):
-            return Refusal(INVALID, 400, "The MessageDeduplicationId parameter is required")
+    for name in ("MessageGroupId", "MessageDeduplicationId") if topic.fifo else ():
+        if not all(entry.get(name) for entry in entries):
+            return Refusal(INVALID, 400, f"The {name} parameter is required")
     return None
 
 
