@@ -22,7 +22,7 @@ import random as random_module
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -35,7 +35,6 @@ PAUSE_SECONDS_FIRST = 0.1
 PAUSE_SECONDS_MAX = 5.0  # what an outage that has ended may cost at most
 
 Row_contra = TypeVar("Row_contra", contravariant=True)
-Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
@@ -72,9 +71,8 @@ def ndjson(rows: Sequence[Alert | Rejected]) -> bytes:
 
 @dataclass(slots=True)
 class RetryCounts:
-    """What a Retry has gone through since it was made, for metrics."""
+    """What a Patience has gone through since it was made, for metrics."""
 
-    rows: int = 0  # delivered
     retries: int = 0  # calls that were refused and made again
     given_up: int = 0  # calls that were refused up to the limit
     waited_seconds: float = 0.0
@@ -132,42 +130,3 @@ class Patience:
     def _pause(self, seconds: float) -> None:
         self.counts.waited_seconds += seconds
         self._sleep(seconds)
-
-
-class Retry(Generic[Row]):
-    """A sink around another one: a refused call is made again, as `Patience` has it.
-
-    After `seconds_max` the last UnavailableError leaves, and the shard waits: nothing is skipped,
-    the host may deliver the same rows again.
-    """
-
-    def __init__(
-        self,
-        sink: Sink[Row],
-        *,
-        seconds_max: float = RETRY_SECONDS_MAX,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
-        random: Callable[[], float] = random_module.random,
-    ) -> None:
-        """Wrap a sink; `now`, `sleep` (seconds) and `random` (0 to 1) are handed in by tests."""
-        self.sink = sink
-        self._patience = Patience(seconds_max=seconds_max, now=now, sleep=sleep, random=random)
-
-    @property
-    def counts(self) -> RetryCounts:
-        """What its calls have gone through."""
-        return self._patience.counts
-
-    def deliver(self, rows: Sequence[Row]) -> None:
-        """Deliver until the sink acknowledges, or raise UnavailableError after the limit."""
-        self._patience.insist(lambda: self.sink.deliver(rows))
-        self.counts.rows += len(rows)
-
-    def flush(self) -> None:
-        """Flush until the sink acknowledges, or raise UnavailableError after the limit."""
-        self._patience.insist(self.sink.flush)
-
-    def close(self) -> None:
-        """Close the sink, once."""
-        self.sink.close()

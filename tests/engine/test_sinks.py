@@ -14,12 +14,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from memory_bucket import BUCKET, MemoryBucket
+from memory_topic import TOPIC, MemoryTopic
 
+from streamgauge.engine.aws import Service
 from streamgauge.engine.batch import Alert, Position, Rejected
 from streamgauge.engine.errors import UnavailableError
-from streamgauge.engine.sinks.base import Retry, ndjson
+from streamgauge.engine.sinks.base import Patience, ndjson
 from streamgauge.engine.sinks.errors_directory import ErrorDirectory, read_errors
+from streamgauge.engine.sinks.errors_s3 import ErrorBucket, read_error_bucket
 from streamgauge.engine.sinks.local import FileSink, MemorySink, StdoutSink
+from streamgauge.engine.sinks.sns import SnsAlerts
 
 
 def alert(number: int, device: str = "d") -> Alert:
@@ -76,11 +81,25 @@ def full_disk(size: int = 0) -> Iterator[None]:
 
 @dataclass
 class Case:
-    """A sink, how to read back what it holds, and a while in which it refuses."""
+    """A sink, and how to read back what it holds.
+
+    refusing: a while in which it refuses. losing: one in which it takes the rows and the answer is
+    lost. reopened: another sink over the same place, as after a crash.
+    """
 
     sink: Any
     held: Callable[[], list[Any]]
     refusing: Callable[[], Any] = full_disk
+    losing: Callable[[], Any] | None = None
+    reopened: Callable[[], Any] | None = None
+
+
+@contextmanager
+def once(of: Any, fault: str) -> Iterator[None]:
+    """The next call meets a fault."""
+    setattr(of, fault, 1)
+    yield
+    setattr(of, fault, 0)
 
 
 class Pipe(io.BytesIO):
@@ -96,13 +115,12 @@ class Pipe(io.BytesIO):
 
 def memory(path: Path) -> Case:
     sink = MemorySink()
-
-    @contextmanager
-    def refusing() -> Iterator[None]:
-        sink.fail_next = 1
-        yield
-
-    return Case(sink, lambda: plain(sink.rows), refusing)
+    return Case(
+        sink,
+        lambda: plain(sink.rows),
+        lambda: once(sink, "fail_next"),
+        lambda: once(sink, "lose_next"),
+    )
 
 
 def stream(path: Path) -> Case:
@@ -118,7 +136,8 @@ def stream(path: Path) -> Case:
 
 
 def file(path: Path) -> Case:
-    return Case(FileSink(path / "f"), lambda: rows_of((path / "f").read_bytes()))
+    made = path / "f"
+    return Case(FileSink(made), lambda: rows_of(made.read_bytes()), reopened=lambda: FileSink(made))
 
 
 def unsynced_file(path: Path) -> Case:
@@ -127,14 +146,58 @@ def unsynced_file(path: Path) -> Case:
 
 
 def directory(path: Path) -> Case:
-    return Case(ErrorDirectory(path, "p"), lambda: plain(list(read_errors(path))))
+    return Case(
+        ErrorDirectory(path, "p"),
+        lambda: plain(list(read_errors(path))),
+        reopened=lambda: ErrorDirectory(path, "p"),
+    )
 
 
-SINKS = [memory, stream, file, unsynced_file, directory]
-TAKES = [(sink, alert) for sink in SINKS[:-1]] + [(sink, rejected) for sink in SINKS]
-each_sink = pytest.mark.parametrize(
-    ("make", "row"), TAKES, ids=[f"{sink.__name__}, {row.__name__}" for sink, row in TAKES]
-)
+def topic(path: Path, name: str = TOPIC) -> Case:
+    made = MemoryTopic(name)
+    return Case(
+        SnsAlerts(name, Service("sns", made.client())),
+        lambda: [json.loads(message.text) for message in made.messages],
+        lambda: once(made, "throttle_next"),
+        lambda: once(made, "lose_next"),
+        lambda: SnsAlerts(name, Service("sns", made.client())),
+    )
+
+
+def fifo_topic(path: Path) -> Case:
+    return topic(path, TOPIC + ".fifo")
+
+
+def bucket(path: Path) -> Case:
+    made, location = MemoryBucket(), f"s3://{BUCKET}/errors/"
+    service = Service("s3", made.client())
+    return Case(
+        ErrorBucket(location, "p", service),
+        lambda: plain(list(read_error_bucket(location, service=service))),
+        lambda: once(made, "throttle_next"),
+        lambda: once(made, "lose_next"),
+        lambda: ErrorBucket(location, "p", Service("s3", made.client())),
+    )
+
+
+LOCAL = [memory, stream, file, unsynced_file]
+TAKES = [(sink, alert) for sink in [*LOCAL, topic, fifo_topic]]
+TAKES += [(sink, rejected) for sink in [*LOCAL, directory, bucket]]
+
+
+def each(*sinks: Any) -> Any:
+    """Each of these sinks, or all, with each kind of row that it takes."""
+    taken = [(sink, row) for sink, row in TAKES if not sinks or sink in sinks]
+    names = [f"{sink.__name__}, {row.__name__}" for sink, row in taken]
+    return pytest.mark.parametrize(("make", "row"), taken, ids=names)
+
+
+each_sink = each()
+
+
+def by_key(rows: Sequence[Any], row: Any) -> dict[str, Any]:
+    """Rows as a reader knows them who applies each once."""
+    return {one["id" if row is alert else "position"]: one for one in rows}
 
 
 @each_sink
@@ -172,23 +235,51 @@ def test_rows_that_come_again_are_told_by_their_keys(tmp_path: Path, make: Any, 
     for cut in (rows[:3], rows[:3], rows[1:4], rows):
         case.sink.deliver(cut)
     case.sink.close()
-    key = "id" if row is alert else "position"
-    assert {found[key]: found for found in case.held()} == {
-        found[key]: found for found in plain(rows)
-    }
+    assert by_key(case.held(), row) == by_key(plain(rows), row)
+
+
+@each(memory, topic, fifo_topic, bucket)
+def test_an_answer_that_was_lost_costs_a_repeat_and_no_row(
+    tmp_path: Path, make: Any, row: Any
+) -> None:
+    case = make(tmp_path)
+    assert case.losing is not None
+    rows = [row(number) for number in range(1, 6)]
+    with case.losing(), pytest.raises(UnavailableError):
+        case.sink.deliver(rows[:3])
+    case.sink.deliver(rows[:3])
+    case.sink.deliver(rows[3:])
+    assert by_key(case.held(), row) == by_key(plain(rows), row)
+    assert len(case.held()) <= len(rows) + 3
+
+
+@each(file, directory, topic, fifo_topic, bucket)
+def test_nothing_is_lost_if_close_is_never_called(tmp_path: Path, make: Any, row: Any) -> None:
+    case = make(tmp_path)
+    rows = [row(number) for number in range(1, 6)]
+    case.sink.deliver(rows[:3])
+    assert case.held() == plain(rows[:3])
+    assert case.reopened is not None
+    again = case.reopened()
+    again.deliver(rows[1:])
+    assert by_key(case.held(), row) == by_key(plain(rows), row)
+    again.close()
+    case.sink.close()  # for the sake of this process alone
 
 
 @each_sink
-def test_a_sink_behind_a_retry(tmp_path: Path, make: Any, row: Any) -> None:
+def test_an_outage_is_outlasted_by_a_caller_with_patience(
+    tmp_path: Path, make: Any, row: Any
+) -> None:
     case = make(tmp_path)
     refusing = case.refusing()
-    retry = Retry(case.sink, sleep=lambda _: refusing.__exit__(None, None, None))
+    patience = Patience(sleep=lambda _: refusing.__exit__(None, None, None))
     refusing.__enter__()
-    retry.deliver([row(1), row(2)])
-    retry.flush()
-    retry.close()
+    patience.insist(lambda: case.sink.deliver([row(1), row(2)]))
+    patience.insist(case.sink.flush)
+    case.sink.close()
     assert case.held() == plain([row(1), row(2)])
-    assert (retry.counts.rows, retry.counts.retries, retry.counts.failing) == (2, 1, False)
+    assert (patience.counts.retries, patience.counts.failing) == (1, False)
 
 
 # Standard output.

@@ -1,4 +1,4 @@
-"""The loop around a sink: it outlasts an outage, has a limit, and never skips."""
+"""The loop around a call of a sink: it outlasts an outage, has a limit, and never skips."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from streamgauge.engine.sinks.base import (
     PAUSE_SECONDS_FIRST,
     PAUSE_SECONDS_MAX,
     RETRY_ATTEMPTS_MAX,
-    Retry,
+    Patience,
 )
 from streamgauge.engine.sinks.local import MemorySink
 
@@ -45,15 +45,22 @@ class Clock:
         self.seconds += seconds
 
 
-def retry_of(sink: Any, clock: Clock, random: float = 1.0, **limits: Any) -> Retry[Any]:
-    return Retry(sink, now=clock.now, sleep=clock.sleep, random=lambda: random, **limits)
+class Insisting:
+    """A sink, and the patience of its caller."""
+
+    def __init__(self, sink: Any, clock: Clock, random: float = 1.0, **limits: Any) -> None:
+        self.sink = sink
+        self.patience = Patience(now=clock.now, sleep=clock.sleep, random=lambda: random, **limits)
+
+    def deliver(self) -> None:
+        self.patience.insist(lambda: self.sink.deliver(ROWS))
 
 
 def test_pauses_double_up_to_a_bound_and_have_full_jitter() -> None:
     for random in (1.0, 0.25, 0.0):
         sink, clock = MemorySink(), Clock()
         sink.fail_next = 8
-        retry_of(sink, clock, random).deliver(ROWS)
+        Insisting(sink, clock, random).deliver()
         bounds = [min(PAUSE_SECONDS_FIRST * 2**n, PAUSE_SECONDS_MAX) for n in range(8)]
         assert clock.slept == pytest.approx([random * bound for bound in bounds])
         assert bounds[-1] == PAUSE_SECONDS_MAX
@@ -62,19 +69,21 @@ def test_pauses_double_up_to_a_bound_and_have_full_jitter() -> None:
 
 def test_after_the_limit_the_shard_waits_and_nothing_is_skipped() -> None:
     sink, clock = MemorySink(), Clock()
-    retry = retry_of(sink, clock, seconds_max=60.0)
+    sure = Insisting(sink, clock, seconds_max=60.0)
     sink.fail_next = 10**9
     with pytest.raises(UnavailableError, match="refused as asked"):
-        retry.deliver(ROWS)
+        sure.deliver()
     assert clock.seconds == 110.0
-    assert retry.counts.waited_seconds == pytest.approx(60.0)
-    assert (retry.counts.given_up, retry.counts.rows, retry.counts.failing) == (1, 0, True)
-    assert retry.counts.retries == len(clock.slept)
-    assert retry.counts.cause == "memory: refused as asked"
+    counts = sure.patience.counts
+    assert counts.waited_seconds == pytest.approx(60.0)
+    assert sink.rows == []
+    assert (counts.given_up, counts.failing) == (1, True)
+    assert counts.retries == len(clock.slept)
+    assert counts.cause == "memory: refused as asked"
     sink.fail_next = 3
-    retry.deliver(ROWS)
+    sure.deliver()
     assert sink.rows == ROWS
-    assert (retry.counts.rows, retry.counts.failing) == (2, False)
+    assert not counts.failing
 
 
 def test_an_outage_of_minutes_is_outlasted() -> None:
@@ -87,7 +96,7 @@ def test_an_outage_of_minutes_is_outlasted() -> None:
                 raise UnavailableError("down")
             sink.deliver(rows)
 
-    retry_of(Down(), clock, 0.5).deliver(ROWS)
+    Insisting(Down(), clock, 0.5).deliver()
     assert sink.rows == ROWS
     assert clock.seconds < 50.0 + 300.0 + PAUSE_SECONDS_MAX
 
@@ -96,14 +105,14 @@ def test_calls_are_limited_where_the_clock_stands_still() -> None:
     sink, clock = MemorySink(), Clock()
     sink.fail_next = 10**9
     with pytest.raises(UnavailableError):
-        retry_of(sink, clock, 0.0).deliver(ROWS)
+        Insisting(sink, clock, 0.0).deliver()
     assert sink.fail_next == 10**9 - RETRY_ATTEMPTS_MAX
 
 
 def test_a_lost_answer_gives_the_same_rows_again() -> None:
     sink = MemorySink()
     sink.lose_next = 2
-    retry_of(sink, Clock()).deliver(ROWS)
+    Insisting(sink, Clock()).deliver()
     assert sink.rows == ROWS * 3
 
 
@@ -120,9 +129,25 @@ def test_other_errors_and_a_host_that_stops_leave_at_once() -> None:
 
     clock = Clock()
     with pytest.raises(BrokenPipeError):
-        retry_of(Broken(), clock).deliver(ROWS)
+        Insisting(Broken(), clock).deliver()
     assert clock.slept == []
     sink = MemorySink()
     sink.fail_next = 1
     with pytest.raises(Stopping):
-        Retry(sink, sleep=stop).deliver(ROWS)
+        Patience(sleep=stop).insist(lambda: sink.deliver(ROWS))
+    assert sink.rows == []
+
+
+def test_the_answer_of_a_call_is_given() -> None:
+    answers = iter([UnavailableError("no"), UnavailableError("no"), 7])
+
+    def call() -> int:
+        answer = next(answers)
+        if isinstance(answer, UnavailableError):
+            raise answer
+        return answer
+
+    clock = Clock()
+    patience = Patience(now=clock.now, sleep=clock.sleep, random=lambda: 0.5)
+    assert patience.insist(call) == 7
+    assert (patience.counts.retries, patience.counts.failing) == (2, False)
