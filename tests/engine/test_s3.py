@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from memory_bucket import MemoryBucket
+from memory_service import Refusal
 from moto import mock_aws
 
 from streamgauge.engine.aws import RefusedError, Service, make_client
@@ -162,3 +164,17 @@ def test_a_contested_name_is_tried_again(client: Any) -> None:
     with pytest.raises(UnavailableError):
         states.create("p", "s", 1, b"x")
     states.create("p", "s", 1, b"x")
+
+
+def test_an_answer_to_head_that_says_nothing_is_asked_for_in_words() -> None:
+    """S3 gives 400 or 403 to a HEAD with credentials that ran out, and no body with the cause."""
+    bucket = MemoryBucket("bucket")
+    states = BucketStates("s3://bucket/state/", Service("s3", make=bucket.client))
+    states.create("p", "s", 1, b"x")
+    for refusal in (None, Refusal("RequestTimeTooSkewed", 403, "x")):
+        bucket.expire(refusal)
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="ExpiredToken|RequestTimeTooSkewed"):
+                states.exists("p", "s", 1)
+        bucket.renew()
+        assert states.exists("p", "s", 1) and not states.exists("p", "s", 2)

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from memory_service import Refusal
+from memory_topic import TOPIC, MemoryTopic
 from moto import mock_aws
 
 from streamgauge import Alert
@@ -16,8 +17,6 @@ from streamgauge.engine.aws import Service, make_client
 from streamgauge.engine.errors import StreamgaugeError, UnavailableError
 from streamgauge.engine.sinks import sns
 from streamgauge.engine.sinks.sns import SnsAlerts
-
-TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 
 
 def alert(number: int, device: str = "d") -> Alert:
@@ -29,45 +28,20 @@ def alert(number: int, device: str = "d") -> Alert:
     )  # fmt: skip
 
 
-class Topic:
-    """A client of SNS in memory that refuses what it is told to."""
-
-    def __init__(self) -> None:
-        self.taken: list[dict[str, Any]] = []
-        self.calls: list[int] = []
-        self.refuse: set[str] = set()  # alert ids
-        self.fault = False
-        self.raises: list[Exception] = []
-        self.lose = 0
-
-    def publish_batch(self, TopicArn: str, PublishBatchRequestEntries: list[Any]) -> Any:
-        assert TopicArn.startswith(TOPIC)
-        self.calls.append(len(PublishBatchRequestEntries))
-        if self.raises:
-            raise self.raises.pop(0)
-        answer: dict[str, list[Any]] = {"Successful": [], "Failed": []}
-        for entry in PublishBatchRequestEntries:
-            if json.loads(entry["Message"])["id"] in self.refuse:
-                failed = {"Id": entry["Id"], "Code": "Throttled", "Message": "slow down",
-                          "SenderFault": self.fault}  # fmt: skip
-                if self.fault:
-                    failed["Code"] = "InvalidParameter"
-                answer["Failed"].append(failed)
-            else:
-                self.taken.append(entry)
-                answer["Successful"].append({"Id": entry["Id"], "MessageId": "m"})
-        if self.lose:
-            self.lose -= 1
-            raise ReadTimeoutError(endpoint_url="http://127.0.0.1:1")
-        return answer
-
-    @property
-    def ids(self) -> list[str]:
-        return [json.loads(entry["Message"])["id"] for entry in self.taken]
+def made(topic: MemoryTopic) -> SnsAlerts:
+    return SnsAlerts(topic.arn, Service("sns", make=topic.client))
 
 
-def made(topic: Topic, name: str = TOPIC) -> SnsAlerts:
-    return SnsAlerts(name, Service("sns", topic))
+def ids(topic: MemoryTopic) -> list[str]:
+    """The ids of the messages in their order, repeats too."""
+    return [json.loads(message.text)["id"] for message in topic.messages]
+
+
+def refuse(topic: MemoryTopic, *refused: str, code: str = "Throttled", fault: bool = False) -> None:
+    """Have the topic refuse the alerts of these ids from now on."""
+    topic.refuses = lambda entry: (
+        (code, fault) if json.loads(entry["Message"])["id"] in refused else None
+    )
 
 
 @pytest.fixture
@@ -102,73 +76,103 @@ def test_alerts_arrive_in_a_queue_with_attributes(queue: tuple[str, Any, str]) -
 
 
 def test_of_a_batch_only_what_was_refused_comes_again() -> None:
-    topic = Topic()
+    topic = MemoryTopic()
     sink, rows = made(topic), [alert(number) for number in range(25)]
-    topic.refuse = {"id-3", "id-14"}
-    with pytest.raises(UnavailableError, match="Throttled: slow down"):
+    refuse(topic, "id-3", "id-14")
+    with pytest.raises(UnavailableError, match="alert id-3: Throttled"):
         sink.deliver(rows)
     sink.deliver([alert(100)])  # of another shard, in between
-    topic.refuse = set()
+    refuse(topic)
     sink.deliver(rows)
-    assert sorted(topic.ids) == sorted(row.id for row in [*rows, alert(100)])
+    assert sorted(ids(topic)) == sorted(row.id for row in [*rows, alert(100)])
+    assert topic.sent == [10, 10, 5, 1, 2]
     sink.deliver(rows)  # after a restart of the shard: all of it
-    assert len(topic.ids) == 2 * len(rows) + 1
+    assert len(ids(topic)) == 2 * len(rows) + 1
+
+
+def test_a_topic_that_takes_nothing_is_not_asked_for_the_rest() -> None:
+    topic = MemoryTopic()
+    topic.refused = 1.0
+    with pytest.raises(UnavailableError):
+        made(topic).deliver([alert(number) for number in range(35)])
+    assert topic.sent == [10]
 
 
 def test_an_answer_that_was_lost_repeats_the_same_ids() -> None:
-    topic = Topic()
-    topic.lose = 1
+    topic = MemoryTopic()
+    topic.lose_next = 1
     sink = made(topic)
     with pytest.raises(UnavailableError):
         sink.deliver([alert(1)])
     sink.deliver([alert(1)])
-    assert topic.ids == ["id-1", "id-1"]
+    assert ids(topic) == ["id-1", "id-1"]
 
 
-def test_expired_credentials_are_looked_for_anew() -> None:
-    old, new = Topic(), Topic()
-    error = {"Error": {"Code": "ExpiredTokenException", "Message": "x"}}
-    old.raises = [ClientError(error, "PublishBatch")]
-    clients = iter([old, new])
-    sink = SnsAlerts(TOPIC, Service("sns", make=lambda: next(clients)))
-    with pytest.raises(UnavailableError, match="renew"):
-        sink.deliver([alert(1)])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal("ExpiredToken", 403, "x"),
+        Refusal("ExpiredTokenException", 400, "x"),
+        Refusal("SignatureDoesNotMatch", 403, "x"),
+        Refusal("RequestExpired", 400, "x"),
+    ],
+)
+def test_expired_credentials_are_looked_for_anew(refusal: Refusal) -> None:
+    topic = MemoryTopic()
+    sink = made(topic)
+    sink.deliver([alert(0)])
+    topic.expire(refusal)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=refusal.code):
+            sink.deliver([alert(1)])
+    topic.renew()
     sink.deliver([alert(1)])
-    assert (old.ids, new.ids) == ([], ["id-1"])
+    assert ids(topic) == ["id-0", "id-1"]
 
 
 def test_a_row_that_can_never_be_taken_says_which_and_why() -> None:
-    topic = Topic()
-    topic.refuse, topic.fault = {"id-1"}, True
+    topic = MemoryTopic()
+    refuse(topic, "id-1", code="InvalidParameter", fault=True)
     with pytest.raises(StreamgaugeError, match="id-1.*InvalidParameter") as caught:
         made(topic).deliver([alert(0), alert(1)])
     assert not isinstance(caught.value, UnavailableError)
 
 
 def test_no_device_can_stop_the_shard() -> None:
-    topic = Topic()
-    made(topic).deliver([alert(number, "\u00e9" * 400_000) for number in range(12)])
-    message = json.loads(topic.taken[0]["Message"])
-    assert message["device_bytes"] == 800_000
-    assert len(message["device"].encode()) <= sns.TEXT_BYTES_MAX
-    assert sum(topic.calls) == 12
-    value = topic.taken[0]["MessageAttributes"]["device"]["StringValue"]
-    assert len(value.encode()) <= sns.ATTRIBUTE_BYTES_MAX
+    topic = MemoryTopic()
+    devices = ["\u00e9" * 400_000] * 12 + ["\ufffe\uffff\x7f", "\x00\x1f", "\U0001f600" * 300]
+    made(topic).deliver([alert(number, device) for number, device in enumerate(devices)])
+    found = [json.loads(message.text) for message in topic.messages]
+    assert found[0]["device_bytes"] == 800_000
+    assert len(found[0]["device"].encode()) <= sns.TEXT_BYTES_MAX
+    assert [one["device"] for one in found[12:]] == devices[12:]
+    assert sum(topic.sent) == len(devices)
+    for message in topic.messages:
+        value = message.entry["MessageAttributes"]["device"]["StringValue"]
+        assert 0 < len(value.encode()) <= sns.ATTRIBUTE_BYTES_MAX
 
 
 def test_a_fifo_topic_keeps_the_order_of_each_device() -> None:
-    topic = Topic()
-    sink = made(topic, TOPIC + ".fifo")
+    topic = MemoryTopic(TOPIC + ".fifo")
+    sink = made(topic)
     rows = [alert(n, f"d{n % 2}") for n in range(6)]
-    topic.refuse = {"id-2"}
+    refuse(topic, "id-2")
     with pytest.raises(UnavailableError):
         sink.deliver(rows)
-    assert "id-4" not in topic.ids  # of the same device, after the refused one
-    topic.refuse = set()
+    assert "id-4" not in ids(topic)  # of the same device, after the refused one
+    refuse(topic)
     sink.deliver(rows)
     for device in range(2):
-        mine = [one for one in topic.ids if int(one[3:]) % 2 == device]
+        mine = [one for one in ids(topic) if int(one[3:]) % 2 == device]
         assert mine == sorted(mine) and len(mine) == 3
-    groups = {entry["MessageGroupId"] for entry in topic.taken}
+    groups = {message.entry["MessageGroupId"] for message in topic.messages}
     assert len(groups) == 2 and all(len(group) <= 128 for group in groups)
-    assert [e["MessageDeduplicationId"] for e in topic.taken] == topic.ids
+    assert [m.entry["MessageDeduplicationId"] for m in topic.messages] == ids(topic)
+
+
+def test_a_fifo_topic_tells_subscribers_once_what_is_repeated_soon() -> None:
+    topic = MemoryTopic(TOPIC + ".fifo")
+    made(topic).deliver([alert(1), alert(2)])
+    made(topic).deliver([alert(1), alert(2), alert(3)])  # another process, after a crash
+    assert ids(topic) == ["id-1", "id-2", "id-3"]
+    assert len(topic.accepted) == 5
