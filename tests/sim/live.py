@@ -106,7 +106,7 @@ class Live(Simulation):
     def __init__(self, seed: int, minutes: float = 8) -> None:
         self.seconds = round(60 * minutes)
         records = readings(random.Random(seed), self.seconds)
-        super().__init__(seed, TOML, records, LIMITS)
+        super().__init__(seed, TOML, records, LIMITS, fifo=seed % 2 == 1)
         self.stream.limit = 1000
         self.save_seconds = SAVE_SECONDS
         self.shared = None

@@ -34,7 +34,7 @@ class MemoryBucket(MemoryService):
     """One bucket.
 
     objects: what is in it, to be looked at and damaged. puts: key and bytes of every write. on_put:
-    is told of each, the moment it has taken effect.
+    is told of each, the moment it has taken effect, and what lay there before.
     contested: how likely a conditional write meets another one. cut: how likely the body of an
     answer breaks off. kept: how likely an object is not removed that should be. page_keys: of one
     page of a list.
@@ -47,7 +47,7 @@ class MemoryBucket(MemoryService):
         self.name = name
         self.objects: dict[str, bytes] = {}
         self.puts: list[tuple[str, bytes]] = []
-        self.on_put: Callable[[str, bytes], object] = lambda key, data: None
+        self.on_put: Callable[[str, bytes, bytes | None], object] = lambda key, data, old: None
         self.page_keys = 1000
         super().__init__(**how)
 
@@ -61,9 +61,10 @@ class MemoryBucket(MemoryService):
 
     def put(self, key: str, data: bytes) -> None:
         """Keep the bytes as they are given: they can be told by what they are, and by which."""
+        old = self.objects.get(key)
         self.objects[key] = data
         self.puts.append((key, data))
-        self.on_put(key, data)
+        self.on_put(key, data, old)
 
     def _refuse(self, operation: str, credentials: int) -> None:
         try:

@@ -128,6 +128,7 @@ class Simulation:
         toml: str,
         records: Mapping[str, Sequence[Kinesis]],
         thresholds: Sequence[Mapping[str, Any]] = (),
+        fifo: bool | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.toml, self.kinesis, self.items = toml, records, thresholds
@@ -140,7 +141,8 @@ class Simulation:
             arrived=dict.fromkeys(records, 0),
         )
         self.cloud = Cloud(
-            self.stream, self.spec.pipeline.name, fifo=self.random.random() < 0.5,
+            self.stream, self.spec.pipeline.name,
+            fifo=self.random.random() < 0.5 if fifo is None else fifo,
             now=self.now, spend=self.spend, random=self.random,
         )  # fmt: skip
         self.cloud.load(thresholds)
@@ -243,7 +245,8 @@ class Simulation:
                     workers.append(Worker(self, name))
         self.cloud.heal()
 
-    def saved(self, key: str, data: bytes) -> None:
+    def saved(self, key: str, data: bytes, old: bytes | None) -> None:
+        assert old is None, "a state object was overwritten"
         worker, generation, _ = self.saving[id(data)]
         worker.written(generation, data)
 
