@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
+import drawn
 import memory_stream
 import msgspec
 import plain_kpl
 import pytest
-import simulation
 import torture
 from simulation import Simulation, Worker
 
@@ -37,7 +37,7 @@ QUICK = 10**9 if "SEED" in os.environ else 12  # so many are of `make quick`
     "seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= QUICK)) for n in SEEDS]
 )
 def test_every_schedule_gives_the_same_answer(seed: int) -> None:
-    run = simulation.generated(seed)
+    run = drawn.generated(seed)
     try:
         run.torment(80)
         run.settle()
@@ -47,7 +47,7 @@ def test_every_schedule_gives_the_same_answer(seed: int) -> None:
 
 
 def test_a_seed_replays_exactly() -> None:
-    first, second = simulation.generated(7), simulation.generated(7)
+    first, second = drawn.generated(7), drawn.generated(7)
     for run in (first, second):
         run.torment(80)
         run.settle()
@@ -85,7 +85,7 @@ def test_a_crash_after_each_single_step() -> None:
 
 def alone(seed: int = 3) -> tuple[Simulation, str]:
     """A simulation without faults, of one shard that is all there, read ten records at a time."""
-    run = simulation.generated(seed)
+    run = drawn.generated(seed)
     name = max(run.kinesis, key=lambda name: len(run.kinesis[name]))
     run.kinesis = {name: run.kinesis[name]}
     run.stream.arrived[name] = len(run.kinesis[name])
