@@ -70,7 +70,7 @@ class Shared(MetaPathFinder):
         "live_run": "servers/live_run.py",
         "memory_bucket": "sim/memory_bucket.py",
         "memory_kinesis": "producers/memory_kinesis.py",
-        "memory_reading": "sim/memory_kinesis.py",
+        "memory_reading": "sim/memory_reading.py",
         "memory_service": "sim/memory_service.py",
         "memory_stream": "sim/memory_stream.py",
         "memory_table": "sim/memory_table.py",

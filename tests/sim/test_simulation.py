@@ -30,12 +30,9 @@ SEEDS = (
         for seed in range(int(os.environ.get("SEEDS", "100")))
     ]
 )
-QUICK = 10**9 if "SEED" in os.environ else 12  # so many are of `make quick`
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= QUICK)) for n in SEEDS]
-)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_schedule_gives_the_same_answer(seed: int) -> None:
     run = drawn.generated(seed)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from memory_kinesis import NAME, MemoryKinesis
+from memory_reading import NAME, MemoryKinesis
 from memory_stream import Faults, MemoryStream
 from moto import mock_aws
 

@@ -1,7 +1,7 @@
 """A Kinesis stream in memory behind clients shaped like boto3's, with the faults of the real one.
 
 `MemoryKinesis` puts the service around a `MemoryStream`, so that the real `KinesisReader` reads it.
-test_memory_kinesis.py holds it against moto.
+test_memory_reading.py holds it against moto.
 """
 
 from __future__ import annotations
