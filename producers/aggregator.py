@@ -300,6 +300,7 @@ class Producer:
             self._sleep(min(pause, left, SLEEP_SECONDS_MAX))
 
     def _make_room(self, size: int) -> None:
+        self.counters.waits_for_room += 1
         room = max(0, self._buffer_max - size)
         self._drain(room, math.inf if self._wait_for_room else 0.0)
         self._ledger.claim()

@@ -81,5 +81,6 @@ class Counters:
     expired: int = 0  # user records handed back
     refused: int = 0  # user records that can never be put
     limited: int = 0  # times that a shard had to wait for its rate
+    waits_for_room: int = 0  # puts that found the buffer full
     callback_errors: int = 0
     errors: Counter[str] = field(default_factory=Counter)  # by code
