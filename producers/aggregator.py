@@ -38,6 +38,7 @@ from ..engine.aws import Service
 from ..engine.errors import StreamgaugeError
 from ..engine.kpl import HASH_KEYS, MAGIC
 from . import kinesis
+from .accounts import Accounts
 from .buffer import (
     OUTER_KEY,
     RECORD_OVERHEAD_BYTES,
@@ -48,7 +49,6 @@ from .buffer import (
     known,
 )
 from .kinesis import KinesisWriter
-from .ledger import Ledger
 from .outcomes import BufferFullError, Counters, Outcome, RecordError, SomeRefusedError
 from .packer import Packer
 from .rate import RATE
@@ -118,13 +118,13 @@ class Producer:
         self._linger, self._live = linger_seconds, live_seconds_max
         self._buffer_max, self._wait_for_room = buffer_bytes_max, wait_for_room
         self._now, self._sleep = now, sleep
-        self._ledger = Ledger(stream, self.counters, now)
+        self._accounts = Accounts(stream, self.counters, now)
         self._sender = Sender(
             writer, self.counters, ordered=ordered, call_bytes_max=call_bytes_max, rate=rate,
             now=now, random=random,
         )  # fmt: skip
         self._packer = Packer(
-            ShardMap(writer, now, random), self._sender, self._ledger, self.counters,
+            ShardMap(writer, now, random), self._sender, self._accounts, self.counters,
             bytes_max=min(aggregate_bytes_max, record_bytes_max - len(OUTER_KEY)),
             users_max=aggregate_users_max, aggregate=aggregate, linger_seconds=linger_seconds,
             now=now, random=random,
@@ -142,7 +142,7 @@ class Producer:
     @property
     def buffered_bytes(self) -> int:
         """Memory of the user records that are on their way, with an overhead for each."""
-        return self._ledger.held
+        return self._accounts.held
 
     @property
     def buffered_records(self) -> int:
@@ -181,11 +181,11 @@ class Producer:
         if self._now() >= self._packer.due:
             self.tick()
         size = cost(partition_key, data)
-        if self._ledger.held and self._ledger.held + size > self._buffer_max:
+        if self._accounts.held and self._accounts.held + size > self._buffer_max:
             self._make_room(size)
         number = key.hash_key if explicit_hash_key is None else explicit_hash_key
         order, since = self.counters.user_records_put, self._now()
-        self._ledger.held += size
+        self._accounts.held += size
         self.counters.user_records_put += 1
         user = UserRecord(partition_key, data, explicit_hash_key, number, order, since, callback)
         self._packer.take(user, key)
@@ -238,7 +238,7 @@ class Producer:
         if self._closed or now >= packer.due:
             return 0
         routes, buffers, bytes_max = packer.routes, packer.buffers, packer.bytes_max
-        held, users_max = self._ledger.held, packer.users_max
+        held, users_max = self._accounts.held, packer.users_max
         before = number = self.counters.user_records_put
         for key, data in zip(keys[index:end], datas[index:end], strict=True):
             route = routes.get(key)
@@ -256,7 +256,7 @@ class Producer:
             if buffer.bytes >= bytes_max or len(buffer.users) >= users_max:
                 packer.pack(shard)
                 break
-        self._ledger.held, self.counters.user_records_put = held, number
+        self._accounts.held, self.counters.user_records_put = held, number
         return number - before
 
     def tick(self) -> float:
@@ -266,7 +266,7 @@ class Producer:
             HandedBackError: records could not be put in time. StreamgaugeError: refused for good.
         """
         pause = self._step(everything=False)
-        self._ledger.claim()
+        self._accounts.claim()
         return pause
 
     def flush(self, seconds_max: float = math.inf) -> bool:
@@ -275,8 +275,8 @@ class Producer:
         Raises as `tick` does, records that were handed back at the end.
         """
         self._drain(0, seconds_max)
-        self._ledger.claim()
-        return not self._ledger.held
+        self._accounts.claim()
+        return not self._accounts.held
 
     def close(self, seconds_max: float = math.inf) -> None:
         """Flush, and hand back what is not sent in time; puts are refused from then on.
@@ -286,16 +286,16 @@ class Producer:
         if not self._closed:
             self._drain(0, seconds_max)
             self._closed = True
-            self._ledger.hand_back(self._packer.take_out())
-            self._ledger.tell()
-        self._ledger.claim()
+            self._accounts.hand_back(self._packer.take_out())
+            self._accounts.tell()
+        self._accounts.claim()
 
     def _drain(self, held_max: int, seconds_max: float) -> None:
         end = self._now() + seconds_max
-        while self._ledger.held > held_max:
+        while self._accounts.held > held_max:
             pause = self._step(everything=True)
             left = end - self._now()
-            if self._ledger.held <= held_max or left <= 0:
+            if self._accounts.held <= held_max or left <= 0:
                 return
             self._sleep(min(pause, left, SLEEP_SECONDS_MAX))
 
@@ -303,9 +303,9 @@ class Producer:
         self.counters.waits_for_room += 1
         room = max(0, self._buffer_max - size)
         self._drain(room, math.inf if self._wait_for_room else 0.0)
-        self._ledger.claim()
-        if self._ledger.held > room:
-            held = f"{self._ledger.held} bytes wait to be put, of at most {self._buffer_max}"
+        self._accounts.claim()
+        if self._accounts.held > room:
+            held = f"{self._accounts.held} bytes wait to be put, of at most {self._buffer_max}"
             raise BufferFullError(f"stream {self._stream}: {held}")
 
     def _checked(self, partition_key: str, data: bytes, explicit: int | None) -> Key:
@@ -337,9 +337,9 @@ class Producer:
                 packer.settle(sent)
             packer.due = min(packer.first_due, self._sender.due(self._now()))
         finally:
-            self._ledger.hand_back(self._overdue())
-            self._ledger.tell()
-        return max(0.0, packer.due - self._now()) if self._ledger.held else self._linger
+            self._accounts.hand_back(self._overdue())
+            self._accounts.tell()
+        return max(0.0, packer.due - self._now()) if self._accounts.held else self._linger
 
     def _overdue(self) -> list[UserRecord]:
         """Take out the user records whose time is over; in a lane the oldest come first."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from .accounts import Accounts
 from .buffer import KEYS_KNOWN_MAX, Buffer, Key, Parcel, UserRecord, cost, known
 from .kinesis import ENTRIES_MAX, Failed
-from .ledger import Ledger
 from .outcomes import Counters
 from .sender import Pauses, Sender, Sent
 from .shard_map import UNKNOWN, ShardMap
@@ -30,7 +30,7 @@ class Packer:
         self,
         shards: ShardMap,
         sender: Sender,
-        ledger: Ledger,
+        accounts: Accounts,
         counters: Counters,
         *,
         aggregate: bool,
@@ -45,7 +45,7 @@ class Packer:
         self.routes: dict[str, tuple[Key, str]] = {}
         self.due = -math.inf
         self.bytes_max, self.users_max = bytes_max, users_max
-        self._map, self._sender, self._ledger, self._counters = shards, sender, ledger, counters
+        self._map, self._sender, self._accounts, self._counters = shards, sender, accounts, counters
         self._aggregate, self._linger, self._now = aggregate, linger_seconds, now
         self._blind = False  # the list of shards is known to be out of date
         self._look_at, self._pauses = math.inf, Pauses(random)
@@ -104,14 +104,14 @@ class Packer:
             if isinstance(outcome, Failed):
                 counters.errors[outcome.code] += 1
                 counters.retries += 1
-                self._ledger.note(parcel, outcome.code, outcome.message)
+                self._accounts.note(parcel, outcome.code, outcome.message)
                 continue
             counters.kinesis_records += 1
             counters.bytes += parcel.size
             if shard in (UNKNOWN, outcome.shard_id):
-                self._ledger.placed(parcel, outcome)
+                self._accounts.placed(parcel, outcome)
             elif len(parcel.users) == 1:  # its own hash key has chosen the shard
-                self._ledger.placed(parcel, outcome)
+                self._accounts.placed(parcel, outcome)
                 self._look_at = min(self._look_at, self._now() + self._pauses.next())
             else:
                 self._astray.append(Sent(shard, parcel, outcome))
@@ -143,10 +143,10 @@ class Packer:
             assert not isinstance(placed, Failed)
             there = ranges.get(placed.shard_id)
             if there and all(there.first <= user.hash_key <= there.last for user in parcel.users):
-                self._ledger.placed(parcel, placed)
+                self._accounts.placed(parcel, placed)
                 continue
             self._counters.wrong_shard += 1
-            self._ledger.note(parcel, WRONG_SHARD, f"expected {shard}, found {placed.shard_id}")
+            self._accounts.note(parcel, WRONG_SHARD, f"expected {shard}, found {placed.shard_id}")
             again += parcel.users
             self._blind = self._blind or there is None or not changed
         self._astray = []

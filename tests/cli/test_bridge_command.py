@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fake_broker as broker
 import pytest
-from fake_broker import FakeBroker
+import scripted_broker as broker
 from kinesis_endpoint import serving
 from memory_kinesis import MemoryKinesis
+from scripted_broker import ScriptedBroker
 
 from streamgauge import __main__ as entry
 
@@ -85,7 +85,7 @@ def test_certificates_that_cannot_be_read(call: Any) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_run_from_the_first_message_to_the_last(number: int, status: int, tmp_path: Path) -> None:
     stream = MemoryKinesis(1)
-    with FakeBroker() as there, serving(stream) as url:
+    with ScriptedBroker() as there, serving(stream) as url:
         (tmp_path / "p.toml").write_text(TOML.format(url=there.url))
         with subprocess.Popen(
             [sys.executable, "-m", "streamgauge", "bridge", "p.toml", "--listen", "127.0.0.1:0"],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fake_broker as broker
 import pytest
-from fake_broker import FakeBroker
+import scripted_broker as broker
 from memory_kinesis import Clock, Faults, MemoryKinesis, firsts, producer
+from scripted_broker import ScriptedBroker
 
 from streamgauge.engine.batch import Rejected
 from streamgauge.engine.errors import StreamgaugeError
@@ -64,12 +64,12 @@ class Rig:
 
 
 @pytest.fixture
-def there() -> Iterator[FakeBroker]:
-    with FakeBroker() as found:
+def there() -> Iterator[ScriptedBroker]:
+    with ScriptedBroker() as found:
         yield found
 
 
-def connected(there: FakeBroker, rig: Rig, session: bool = False) -> broker.Packet:
+def connected(there: ScriptedBroker, rig: Rig, session: bool = False) -> broker.Packet:
     """Let the bridge connect and subscribe; its CONNECT."""
     rig.until(lambda: rig.link._client.socket() is not None)
     first = there.accept()
@@ -83,7 +83,7 @@ def connected(there: FakeBroker, rig: Rig, session: bool = False) -> broker.Pack
     return first
 
 
-def acknowledged(there: FakeBroker, rig: Rig, count: int) -> list[int]:
+def acknowledged(there: ScriptedBroker, rig: Rig, count: int) -> list[int]:
     """The packet ids that are acknowledged, in order, once there are so many, and no more come."""
     found: list[int] = []
 
@@ -101,7 +101,9 @@ def reading(number: int, more: str = "") -> bytes:
     return b'{"n":%d,"t":21.50%b}' % (number, more.encode())
 
 
-def test_messages_go_to_the_stream_and_are_acknowledged_in_their_order(there: FakeBroker) -> None:
+def test_messages_go_to_the_stream_and_are_acknowledged_in_their_order(
+    there: ScriptedBroker,
+) -> None:
     rig = Rig(there.url, MemoryKinesis(2))
     connected(there, rig)
     there.send(*(broker.publish(TOPIC, reading(n), n) for n in range(1, 6)))
@@ -114,7 +116,9 @@ def test_messages_go_to_the_stream_and_are_acknowledged_in_their_order(there: Fa
     assert (rig.bridge.counts.acknowledged, rig.bridge.in_flight.open) == (5, 0)
 
 
-def test_it_asks_for_a_session_that_lasts_and_for_as_much_as_it_takes(there: FakeBroker) -> None:
+def test_it_asks_for_a_session_that_lasts_and_for_as_much_as_it_takes(
+    there: ScriptedBroker,
+) -> None:
     first = connected(there, Rig(there.url, MemoryKinesis(1), most=77, username="u", password="p"))
     assert first.body[6] == 5  # MQTT 5
     assert not first.body[7] & 0x02  # no clean start
@@ -124,7 +128,7 @@ def test_it_asks_for_a_session_that_lasts_and_for_as_much_as_it_takes(there: Fak
 
 
 def test_m9_while_the_stream_is_down_nothing_is_acknowledged_and_memory_is_bounded(
-    there: FakeBroker,
+    there: ScriptedBroker,
 ) -> None:
     stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
     rig = Rig(there.url, stream, most=10)
@@ -141,7 +145,7 @@ def test_m9_while_the_stream_is_down_nothing_is_acknowledged_and_memory_is_bound
 
 
 def test_m8_what_cannot_be_sent_goes_to_the_error_stream_before_it_is_acknowledged(
-    there: FakeBroker,
+    there: ScriptedBroker,
 ) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
@@ -168,7 +172,7 @@ def test_m8_what_cannot_be_sent_goes_to_the_error_stream_before_it_is_acknowledg
 
 
 def test_m8_a_bug_in_a_route_ends_nothing(
-    there: FakeBroker, monkeypatch: pytest.MonkeyPatch
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
@@ -187,7 +191,7 @@ def test_m8_a_bug_in_a_route_ends_nothing(
     assert len(rig.stream.users()) == 1
 
 
-def test_where_leaves_out_and_other_topics_are_acknowledged(there: FakeBroker) -> None:
+def test_where_leaves_out_and_other_topics_are_acknowledged(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
     there.send(broker.publish(TOPIC, b'{"t":500}', 1), broker.publish("garden", b"x", 2))
@@ -196,7 +200,7 @@ def test_where_leaves_out_and_other_topics_are_acknowledged(there: FakeBroker) -
     assert (rig.bridge.counts.filtered, rig.errors.rows, rig.stream.users()) == (2, [], [])
 
 
-def test_a_record_over_the_limit_goes_to_the_error_stream(there: FakeBroker) -> None:
+def test_a_record_over_the_limit_goes_to_the_error_stream(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
     large = reading(1, ',"pad":"%s"' % ("x" * (1 << 20)))
@@ -208,7 +212,7 @@ def test_a_record_over_the_limit_goes_to_the_error_stream(there: FakeBroker) -> 
 
 
 def test_m3_after_a_cut_nothing_of_the_old_connection_is_acknowledged_in_the_new(
-    there: FakeBroker,
+    there: ScriptedBroker,
 ) -> None:
     stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
     rig = Rig(there.url, stream)
@@ -237,7 +241,7 @@ def test_m3_after_a_cut_nothing_of_the_old_connection_is_acknowledged_in_the_new
     assert [data.split(b",")[0] for data in numbers] == [b'{"n":1', b'{"n":2', b'{"n":3']
 
 
-def test_m3_a_half_open_link_is_seen_by_its_silence(there: FakeBroker) -> None:
+def test_m3_a_half_open_link_is_seen_by_its_silence(there: ScriptedBroker) -> None:
     """paho looks at the wall clock: its keepalive is moved under it."""
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
@@ -252,7 +256,7 @@ def test_m3_a_half_open_link_is_seen_by_its_silence(there: FakeBroker) -> None:
     assert rig.said("disconnected")
 
 
-def test_m6_who_is_taken_over_comes_back_ever_more_slowly(there: FakeBroker) -> None:
+def test_m6_who_is_taken_over_comes_back_ever_more_slowly(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     for _ in range(6):
         connected(there, rig)
@@ -278,7 +282,7 @@ def test_m6_who_is_taken_over_comes_back_ever_more_slowly(there: FakeBroker) -> 
         b"\x30\x05\x00\x01a\xff\xff", b"\x62\x02\x00\x01", b"\xe0\x01\x8e",
     ],
 )  # fmt: skip
-def test_m7_no_malformed_packet_ends_the_bridge(data: bytes, there: FakeBroker) -> None:
+def test_m7_no_malformed_packet_ends_the_bridge(data: bytes, there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
     there.send(data)
@@ -293,7 +297,7 @@ def test_m7_no_malformed_packet_ends_the_bridge(data: bytes, there: FakeBroker) 
     assert rig.link.connection == 2 and len(rig.stream.users()) >= 1
 
 
-def test_m5_a_message_that_comes_twice_is_put_twice_and_counted(there: FakeBroker) -> None:
+def test_m5_a_message_that_comes_twice_is_put_twice_and_counted(there: ScriptedBroker) -> None:
     """The consumer takes a device's repeat once: the bridge has no memory of what was."""
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
@@ -304,7 +308,7 @@ def test_m5_a_message_that_comes_twice_is_put_twice_and_counted(there: FakeBroke
 
 
 def test_a_broker_that_is_not_there_is_tried_again() -> None:
-    gone = FakeBroker()
+    gone = ScriptedBroker()
     gone.close()
     rig = Rig(gone.url, MemoryKinesis(1))
     rig.until(lambda: rig.link.reconnects.get("unreachable", 0) >= 4)
@@ -312,7 +316,7 @@ def test_a_broker_that_is_not_there_is_tried_again() -> None:
     assert max(rig.clock.slept) <= 0.021  # others have their turns
 
 
-def test_a_client_that_is_refused_at_first_is_told(there: FakeBroker) -> None:
+def test_a_client_that_is_refused_at_first_is_told(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     rig.turn()
     there.accept()
@@ -321,7 +325,7 @@ def test_a_client_that_is_refused_at_first_is_told(there: FakeBroker) -> None:
         rig.turn(3)
 
 
-def test_a_topic_that_is_refused_at_first_is_told(there: FakeBroker) -> None:
+def test_a_topic_that_is_refused_at_first_is_told(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     rig.turn()
     there.accept()
@@ -332,7 +336,7 @@ def test_a_topic_that_is_refused_at_first_is_told(there: FakeBroker) -> None:
         rig.turn(3)
 
 
-def test_shared_subscriptions(there: FakeBroker) -> None:
+def test_shared_subscriptions(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1), share="bridges")
     rig.turn()
     there.accept()
@@ -341,7 +345,7 @@ def test_shared_subscriptions(there: FakeBroker) -> None:
     assert b"$share/bridges/home/+/thermostat\x01" in there.receive().body
 
 
-def test_the_end_waits_for_outcomes_and_acknowledges_them(there: FakeBroker) -> None:
+def test_the_end_waits_for_outcomes_and_acknowledges_them(there: ScriptedBroker) -> None:
     stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
     rig = Rig(there.url, stream)
     connected(there, rig)
@@ -356,7 +360,7 @@ def test_the_end_waits_for_outcomes_and_acknowledges_them(there: FakeBroker) -> 
     assert packets[-1].type == broker.DISCONNECT
 
 
-def test_what_is_handed_back_at_the_end_is_not_acknowledged(there: FakeBroker) -> None:
+def test_what_is_handed_back_at_the_end_is_not_acknowledged(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1, faults=Faults(throttled=1.0)))
     connected(there, rig)
     there.send(broker.publish(TOPIC, reading(1), 1))

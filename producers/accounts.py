@@ -12,7 +12,7 @@ from .outcomes import Attempt, Counters, HandedBackError, Outcome
 ATTEMPTS_KEPT_MAX = 20  # of one user record, the newest
 
 
-class Ledger:
+class Accounts:
     """Accounts for user records from the put to the outcome.
 
     held: memory of those on their way, in bytes. unclaimed: those that were handed back, had no

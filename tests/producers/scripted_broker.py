@@ -57,7 +57,7 @@ def suback(asked: Packet, reason: int = 1) -> bytes:
     return packet(SUBACK, 0, asked.body[:2] + b"\x00" + bytes([reason]) * filters)
 
 
-class FakeBroker:
+class ScriptedBroker:
     """Listens from the start on; takes one client at a time."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class FakeBroker:
         self.cut()
         self._listener.close()
 
-    def __enter__(self) -> FakeBroker:
+    def __enter__(self) -> ScriptedBroker:
         return self
 
     def __exit__(self, *_: Any) -> None:
