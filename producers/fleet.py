@@ -1,230 +1,322 @@
 """A simulated fleet of thermostats: rooms, relays and sensors, and what goes wrong with them.
 
 Rooms are small and leak heat, so that a fault shows within minutes. A relay that sticks heats its
-room until it is repaired. Links drop and come back with a burst, messages are sent twice, a little
-out of order or far too late, a clock is a day ahead, and some payloads are what devices really send
-when they are broken. Everything is drawn from one seed: the same seed gives the same bytes.
+room until it is repaired. Links drop and come back with a burst, sensors stick and drift, clocks
+are wrong, devices leave and others take their place; messages are sent twice, out of order or far
+too late, and some payloads are what devices really send when they are broken. Everything is drawn
+from one seed: the same scenario gives the same bytes, on every machine.
 
     for tick in Fleet(devices=500, seconds=300, seed=1, start=1_767_600_000_000):
         for message in tick:
             producer.put(message.key, message.data)
+
+All devices are computed together, a second at a time; what is kept of a device are some 40 numbers
+and the text of its message, less than a kilobyte.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-SECOND_MS = 1000
-DAY_MS = 86_400_000
-PERIODS = (1, 2, 2, 5)  # seconds between two readings of a device
-OUTSIDE_MEAN, OUTSIDE_SWING = 6.0, 5.0  # degrees Celsius, over a day
-LEAK_SECONDS = 150.0  # in which a room that is not heated loses most of its warmth
-HEATING = 0.32  # degrees a second
-SETPOINT, HYSTERESIS = 21.0, 0.5
-NOISE = 0.08
-LIMIT = 30.0  # degrees, of devices without a limit of their own
-RULE = "overheating"
-WHOLE_SECONDS = 300  # a run in which rooms have the time to overheat and to cool
-TOO_HOT, COOLING_SECONDS = 40.0, 115.0  # of a room at the repair, and what it then takes to resolve
-STUCK_SHARE = 0.06  # of devices whose relay sticks
-DROPPED_SHARE = 0.03  # of devices whose link drops
-OWN_LIMIT_SHARE = 0.2  # of devices with limits of their own
-SKEWED_EVERY = 400  # one device of so many has its clock a day ahead
-TWICE, DELAYED, LATE, BROKEN, FAULTY, ELSEWHERE = 0.003, 0.004, 0.0004, 0.001, 0.001, 0.001
-DELAY_TICKS_MAX = 3
-LATE_TICKS = 95  # beyond window and allowed lateness
+from .draws import Bits, Draws, Floats, Ints
+from .fleet_faults import (
+    BROKEN,
+    SECOND_MS,
+    OddDraws,
+    Span,
+    clock_offsets,
+    misread,
+    old_readings,
+)
+from .messages import Messages
+from .rooms import COLDEST, WARMEST, Bools, Rooms, tenths
+from .scenario import Rule, Scenario
 
-Floats = NDArray[np.float64]
+RULE = Rule().name
+LIMIT = Rule().threshold
+LASTING = ("stuck_relay", "stuck_sensor", "drift", "dropout", "wrong_clock", "churn", "old_data")
 
+_Waiting = tuple[str, bytes, str, int]  # key, payload, topic, time
 
-class Message(NamedTuple):
-    """One message in the order sent: partition key and payload; time is int ms of the event."""
-
-    key: str
-    data: bytes
-    device: str
-    time: int
-
-
-def broken(text: bytes, kind: int) -> bytes:
-    """A payload as broken devices send it, made of a good one."""
-    return (
-        text[: len(text) // 2],
-        text.replace(b'"temperature":', b'"temperature":NaN,"was":'),
-        text.replace(b'"temperature":', b'"note":"\xb0C","temperature":'),
-        text.replace(b'"device":', b'"dev":'),
-        text.replace(b'"ts":', b'"ts":"soon","was":'),
-        text.replace(b'"temperature":', b'"temperature":"21.5","was":'),
-        b"\x00\x01\xff gateway restarted",
-        b"[" + text + b"]",
-    )[kind]
-
-
-BROKEN_KINDS = 8
+# A message is four pieces: what never changes of a device, its number, the time, and its reading
+# with the relay. All but the time are there already when a message is made.
+_ENDS = [
+    b'%a,"relay":%b}' % (tenth / 10, relay)
+    for relay in (b"false", b"true")
+    for tenth in range(COLDEST, WARMEST + 1)
+]
+_ON = WARMEST + 1 - COLDEST  # where in _ENDS the relays that are on begin
 
 
 class Fleet:
-    """Iterates over ticks of one second of event time, each a list of messages in the order sent.
+    """Iterates over ticks of one second of event time, each the messages in the order sent.
 
-    The last event time is `start + seconds * 1000`; what is still delayed comes with the last tick.
+    The last event time is `start + seconds * 1000` where no clock is wrong; what is still delayed
+    comes with the last tick.
+
+    names: of the device now in each place. counts: messages by the fault that they show, so far.
     """
 
-    def __init__(self, devices: int, seconds: int, *, seed: int, start: int) -> None:
-        """Draw the fleet; `start` is int ms UTC."""
-        self.devices, self.seconds, self.start = devices, seconds, start
-        self._random = random = np.random.Generator(np.random.PCG64(seed))
+    def __init__(
+        self,
+        devices: int,
+        seconds: int,
+        *,
+        seed: int,
+        start: int,
+        scenario: Scenario | None = None,
+    ) -> None:
+        """Draw the fleet; `start` is int ms UTC. Of the scenario only faults, periods and limits
+        are taken."""
+        self.devices, self.seconds, self.start, self.seed = devices, seconds, start, seed
+        self.scenario = scenario or Scenario()
+        self.counts: Counter[str] = Counter()
         self.names = [f"t-{number:05}" for number in range(devices)]
-        self._room = random.normal(SETPOINT, 0.4, devices)
-        self._setpoint = SETPOINT + random.integers(-1, 2, devices)
-        self._relay = random.random(devices) < 0.5
-        self._stuck = self._spans(
-            STUCK_SHARE, (0.05, 0.4), (0.22, 0.32), max(seconds, WHOLE_SECONDS)
+        faults = self.scenario.faults
+        self._spans = {
+            name: Span.draw(getattr(faults, name), name, devices, seconds, seed) for name in LASTING
+        }
+        self._rooms = Rooms(devices, seed)
+        periods = np.array(self.scenario.periods)
+        self._period = periods[Draws(seed, "periods").integers(0, len(periods) - 1, devices)]
+        self._place = np.arange(devices)
+        self._sent = np.zeros(devices, np.int64)  # the number of each device's next message
+        self._frozen = np.zeros(devices, np.int64)  # tenths; what each sensor read before
+        self._offset = clock_offsets(
+            faults.wrong_clock, self._spans["wrong_clock"].hit, devices, start
         )
-        self._dropped = self._spans(DROPPED_SHARE, (0.1, 0.6), (0.05, 0.12), seconds)
-        if seconds < WHOLE_SECONDS:
-            self._begin_before(WHOLE_SECONDS - seconds)
-        self._limits = random.random(devices)
-        self._period = np.array(PERIODS)[random.integers(0, len(PERIODS), devices)].tolist()
-        self._waiting: dict[int, list[Message]] = {}
-        self._held: dict[int, list[Message]] = {}
-
-    def _spans(
-        self, share: float, first: tuple[float, float], length: tuple[float, float], seconds: int
-    ) -> tuple[Floats, Floats]:
-        """From when to when (ticks) something is wrong with each device; never, for most.
-
-        first, length: when it begins, and how long it lasts, in parts of `seconds`.
-        """
-        random, devices = self._random, self.devices
-        begin = random.uniform(*first, devices) * seconds
-        end = begin + random.uniform(*length, devices) * seconds
-        hit = random.random(devices) < share
-        hit[random.integers(0, devices)] = True  # at least one
-        never = np.full(devices, np.inf)
-        return np.where(hit, begin, never), np.where(hit, end, never)
-
-    def _begin_before(self, seconds: int) -> None:
-        """Have the relays been stuck since before a short run, in which no room gets too hot.
-
-        The rooms are as warm at the start as that makes them. One device overheats and is repaired
-        so early that its alert is resolved before the end, too.
-        """
-        begin, end = (side - 0.6 * seconds for side in self._stuck)
-        sure = int(self._random.integers(0, self.devices))
-        outside = self._outside(0)
-        hottest = outside + HEATING * LEAK_SECONDS  # what a room with its relay stuck comes to
-        end[sure] = self.seconds - COOLING_SECONDS
-        begin[sure] = end[sure] - LEAK_SECONDS * np.log(
-            (hottest - self._room[sure]) / (hottest - TOO_HOT)
+        self._odd = OddDraws(faults, seed)
+        self._old = old_readings(
+            faults.old_data, self._spans["old_data"].hit, self._rooms.setpoint, seed
         )
-        self._dropped[0][sure] = np.inf  # it is heard all the time
-        self._stuck = begin, end
-        heated = np.clip(np.minimum(end, 0.0) - begin, 0.0, None)
-        cooled = np.clip(-end, 0.0, None)
-        warm = hottest + (self._room - hottest) * np.exp(-heated / LEAK_SECONDS)
-        warm = outside + (warm - outside) * np.exp(-cooled / LEAK_SECONDS)
-        self._room = np.where(begin < 0, np.maximum(self._room, warm), self._room)
+        self._sent[list(self._old)] = [len(old.ago) for old in self._old.values()]
+        self._bringing = np.zeros(devices, np.bool_)
+        self._bringing[list(self._old)] = True
+        self._held: dict[int, deque[_Waiting]] = {}
+        self._holding = np.zeros(devices, np.bool_)
+        self._waiting: dict[int, Messages] = {}
+        self._joining = self._successors()
+        self._heads = [self._head(place) for place in range(devices)]
+        self._numbers = [b"0"]  # texts of the numbers of messages, made as they are reached
+        self._topics = [f"home/{place}/thermostat" for place in range(devices)]
 
-    def _outside(self, tick: int) -> float:
-        """Degrees outside."""
-        day = 2 * np.pi * ((self.start + tick * SECOND_MS) % DAY_MS) / DAY_MS
-        return float(OUTSIDE_MEAN - OUTSIDE_SWING * np.cos(day))
+    @classmethod
+    def of(cls, scenario: Scenario) -> Fleet:
+        """The fleet that a scenario describes, whole."""
+        return cls(
+            scenario.devices,
+            scenario.seconds,
+            seed=scenario.seed,
+            start=scenario.start,
+            scenario=scenario,
+        )
+
+    def _successors(self) -> dict[int, list[int]]:
+        """Into which places another device comes, by tick."""
+        joining: dict[int, list[int]] = {}
+        churn = self._spans["churn"]
+        for place in churn.hit.tolist():
+            end = float(churn.end[place])
+            joining.setdefault(math.ceil(end), []).append(place)
+        return joining
+
+    def _head(self, place: int) -> bytes:
+        """The beginning of a device's messages, up to their number."""
+        setpoint = float(self._rooms.setpoint[place])
+        return (
+            f'{{"device":"{self.names[place]}","topic":"home/{place}/thermostat",'
+            f'"setpoint":{setpoint},"battery":{90 - place % 40},"n":'
+        ).encode()
+
+    def having(self, fault: str) -> set[str]:
+        """The devices that have a lasting fault at some time, by the names at the start."""
+        return {f"t-{place:05}" for place in self._spans[fault].hit.tolist()}
 
     def thresholds(self) -> list[dict[str, Any]]:
         """Limits of single devices as lines of a thresholds file; some change half-way."""
+        limits, rule = self.scenario.limits, self.scenario.rule
+        draws = Draws(self.seed, "limits")
+        own = draws.uniform(self.devices) < limits.share
+        values = rule.threshold + draws.between(limits.lowest, limits.highest, self.devices)
+        values = np.rint(values * 2.0) / 2.0  # half degrees
+        changed = draws.uniform(self.devices) < limits.changed
+        at = self.start + self.seconds * SECOND_MS // 2
         found = []
-        for number, (name, draw) in enumerate(zip(self.names, self._limits.tolist(), strict=True)):
-            if draw > OWN_LIMIT_SHARE:
-                continue
-            value = LIMIT - 2.0 + number % 5
-            line = {"device": name, "rule": RULE, "value": value, "clear_margin": 1.0, "version": 1}
+        for place in np.flatnonzero(own).tolist():
+            line = {
+                "device": f"t-{place:05}",
+                "rule": rule.name,
+                "value": float(values[place]),
+                "clear_margin": limits.clear_margin,
+                "version": 1,
+            }
             found.append(line)
-            if number % 3 == 0:
-                at = self.start + self.seconds * SECOND_MS // 2
-                found.append({**line, "value": value + 1.5, "version": 2, "effective_from": at})
+            if changed[place]:
+                value = float(values[place]) + limits.change
+                found.append({**line, "value": value, "version": 2, "effective_from": at})
         return found
 
-    def __iter__(self) -> Iterator[list[Message]]:
+    def __iter__(self) -> Iterator[Messages]:
         """Run the fleet from its start; once only."""
         for tick in range(1, self.seconds + 1):
             yield self._tick(tick)
 
-    def _tick(self, tick: int) -> list[Message]:
-        values = self._measure(tick)
-        draws = self._random.random((2, self.devices))
-        special = self._random.integers(0, 1 << 30, self.devices)
-        time = self.start + tick * SECOND_MS
-        sent: list[Message] = []
-        odd = draws[0] < TWICE + DELAYED + LATE + BROKEN + FAULTY + ELSEWHERE
-        offline = (self._dropped[0] <= tick) & (tick < self._dropped[1])
-        shown = values.tolist()
-        relays = self._relay.tolist()
-        for number, name in enumerate(self.names):
-            if (tick + number) % self._period[number]:
-                continue
-            message = self._message(number, name, time, shown[number], relays[number])
-            if offline[number]:
-                self._held.setdefault(number, []).append(message)
-                continue
-            if number in self._held:
-                sent += self._held.pop(number)
-            if odd[number]:
-                sent += self._odd(
-                    message, number, float(draws[0, number]), int(special[number]), tick
-                )
-            else:
-                sent.append(message)
-        sent += self._waiting.pop(tick, [])
+    def _tick(self, tick: int) -> Messages:
+        for place in self._joining.pop(tick, []):
+            self._join(place)
+        spans, now = self._spans, self.start + tick * SECOND_MS
+        self._rooms.step(now, spans["stuck_relay"].active(tick))
+        readings = self._read(tick)
+        odd, drawn, bits = self._odd.tick(self.devices)
+        senders = np.flatnonzero(
+            ((tick + self._place) % self._period == 0)
+            & ~spans["churn"].active(tick)
+            & ~(self._bringing & (tick < spans["old_data"].begin))
+        )
+        numbers = self._sent[senders]
+        self._sent[senders] += 1
+        times = self._times(tick, now, senders)
+        places = senders.tolist()
+        made = Messages(
+            [self.names[place] for place in places],
+            self._render(places, numbers, times, readings[senders]),
+            [self._topics[place] for place in places],
+            times,
+        )
+        offline = spans["dropout"].active(tick)
+        special = odd | offline | self._holding | self._bringing
+        rows = np.flatnonzero(special[senders])
+        sent = self._with_specials(made, senders, rows, tick, offline, odd, drawn, bits)
+        sent.extend(self._waiting.pop(tick, Messages()))
         if tick == self.seconds:
-            for held in (*self._held.values(), *(self._waiting[t] for t in sorted(self._waiting))):
-                sent += held
+            self._flush(sent)
         return sent
 
-    def _measure(self, tick: int) -> Floats:
-        """Let a second pass in every room; what the sensors read, in tenths of a degree."""
-        outside = self._outside(tick)
-        room = self._room
-        self._relay = np.where(
-            room < self._setpoint - HYSTERESIS,
-            True,
-            np.where(room > self._setpoint + HYSTERESIS, False, self._relay),
-        )
-        self._relay |= (self._stuck[0] <= tick) & (tick < self._stuck[1])
-        room += self._relay * HEATING + (outside - room) / LEAK_SECONDS
-        noise = self._random.normal(0.0, NOISE, self.devices)
-        read: Floats = np.round(room + noise, 1) + 0.0
-        return read
+    def _times(self, tick: int, now: int, senders: Ints) -> list[int]:
+        """The event times of messages sent now, by each device's clock."""
+        wrong = self._spans["wrong_clock"].active(tick)[senders]
+        self.counts["wrong_clock"] += int(wrong.sum())
+        times: list[int] = (now + np.where(wrong, self._offset[senders], 0)).tolist()
+        return times
 
-    def _message(self, number: int, name: str, time: int, value: float, relay: bool) -> Message:
-        if number % SKEWED_EVERY == SKEWED_EVERY // 2:
-            time += DAY_MS
-        text = (
-            f'{{"device":"{name}","ts":{time},"topic":"home/{number}/thermostat",'
-            f'"temperature":{value},"setpoint":{self._setpoint[number]},'
-            f'"relay":{"true" if relay else "false"},"battery":{90 - number % 40}}}'
-        )
-        return Message(name, text.encode(), name, time)
+    def _read(self, tick: int) -> Ints:
+        """What every sensor reads now, in tenths of a degree; int64 (devices,)."""
+        degrees, drift = self._rooms.read(), self._spans["drift"]
+        drifting = np.flatnonzero(drift.active(tick))
+        if drifting.size:
+            begin = drift.begin[drifting]
+            share = (tick - begin) / (drift.end[drifting] - begin)
+            degrees[drifting] += share * self.scenario.faults.drift.degrees
+        stuck = self._spans["stuck_sensor"].active(tick)
+        self._frozen = np.where(stuck, self._frozen, tenths(degrees))
+        return self._frozen
 
-    def _odd(
-        self, message: Message, number: int, draw: float, special: int, tick: int
-    ) -> list[Message]:
-        """What is sent in place of a message, now; the rest waits for its tick."""
-        if draw < TWICE:
-            return [message, message]
-        draw -= TWICE
-        if draw < DELAYED + LATE:
-            ticks = 1 + special % DELAY_TICKS_MAX if draw < DELAYED else LATE_TICKS
-            self._waiting.setdefault(tick + ticks, []).append(message)
-            return []
-        draw -= DELAYED + LATE
-        if draw < BROKEN:
-            return [message._replace(data=broken(message.data, special % BROKEN_KINDS))]
-        if draw < BROKEN + FAULTY:
-            start = message.data.index(b'"temperature":') + len(b'"temperature":')
-            end = message.data.index(b",", start)
-            return [message._replace(data=message.data[:start] + b"-127.0" + message.data[end:])]
-        return [message._replace(data=message.data.replace(b"/thermostat", b"/doorbell"))]
+    def _render(
+        self, places: list[int], numbers: Ints, times: list[int], readings: Ints
+    ) -> list[bytes]:
+        """The payloads of these places."""
+        texts = self._numbers
+        texts += [b"%d" % n for n in range(len(texts), int(numbers.max(initial=0)) + 1)]
+        ends = (readings - COLDEST + self._rooms.relay[places] * _ON).tolist()
+        stamps = {time: b',"ts":%d,"temperature":' % time for time in set(times)}
+        # zip hands out the same tuple again and again here: none is made for the collector to find.
+        pieces = zip(
+            map(self._heads.__getitem__, places),
+            map(texts.__getitem__, numbers.tolist()),
+            map(stamps.__getitem__, times),
+            map(_ENDS.__getitem__, ends),
+        )
+        return list(map(b"".join, pieces))
+
+    def _with_specials(
+        self, made: Messages, senders: Ints, rows: Ints, tick: int, offline: Bools, odd: Bools,
+        drawn: Floats, bits: Bits,
+    ) -> Messages:  # fmt: skip
+        """The messages of a tick, with those of `rows` replaced by what really is sent for them."""
+        sent, done = Messages(), 0
+        for row, place in zip(rows.tolist(), senders[rows].tolist(), strict=True):
+            sent.extend(made.part(done, row))
+            done = row + 1
+            message = (made.keys[row], made.data[row], made.topics[row], made.times[row])
+            if offline[place]:
+                self._hold(place, message)
+                continue
+            late_present = False
+            if self._holding[place]:
+                self._release(place, sent)
+            if self._bringing[place]:
+                late_present = self._bring(place, message, sent)
+            if odd[place]:
+                self._send_odd(message, float(drawn[place]), int(bits[place]), tick, sent)
+            elif not late_present:
+                sent.add(*message)
+        sent.extend(made.part(done, len(made)))
+        return sent
+
+    def _hold(self, place: int, message: _Waiting) -> None:
+        """Keep a message until the link is up; a device keeps the newest ones only."""
+        held = self._held.get(place)
+        if held is None:
+            held = self._held[place] = deque(maxlen=self.scenario.faults.dropout.kept)
+            self._holding[place] = True
+        held.append(message)
+
+    def _release(self, place: int, sent: Messages) -> None:
+        self._holding[place] = False
+        for message in self._held.pop(place):
+            sent.add(*message)
+            self.counts["dropout"] += 1
+
+    def _bring(self, place: int, present: _Waiting, sent: Messages) -> bool:
+        """Send the readings of hours ago; whether the present one was sent before them."""
+        self._bringing[place] = False
+        old = self._old.pop(place)
+        key, _, topic, time = present
+        if old.after:
+            sent.add(*present)
+        for number, (ago, reading) in enumerate(zip(old.ago, old.tenths, strict=True)):
+            at = max(0, time - ago * SECOND_MS)
+            pieces = (self._heads[place], number, at, _ENDS[reading - COLDEST])
+            sent.add(key, b'%b%d,"ts":%d,"temperature":%b' % pieces, topic, at)
+        self.counts["old_data"] += len(old.ago)
+        return old.after
+
+    def _send_odd(
+        self, message: _Waiting, drawn: float, bits: int, tick: int, sent: Messages
+    ) -> None:
+        """Send what comes in place of a message, now; the rest waits for its tick."""
+        fault, ticks, number = self._odd.which(drawn, bits)
+        self.counts[fault] += 1
+        key, data, topic, time = message
+        if fault == "bad_payload":
+            sent.add(key, BROKEN[number % len(BROKEN)](data), topic, time)
+        elif fault == "faulty_reading":
+            sent.add(key, misread(data), topic, time)
+        elif fault == "elsewhere":
+            data = data.replace(b"/thermostat", b"/doorbell")
+            sent.add(key, data, topic.replace("/thermostat", "/doorbell"), time)
+        else:
+            if fault == "duplicate":
+                sent.add(*message)
+            later = self._waiting.setdefault(tick + ticks, Messages()) if ticks else sent
+            later.add(*message)
+
+    def _join(self, place: int) -> None:
+        """Let another device take a place: a new name, its messages counted from 0."""
+        self.names[place] = f"t-{self.devices + place:05}"
+        self._heads[place] = self._head(place)
+        self._sent[place] = 0
+        self.counts["churn"] += 1
+
+    def _flush(self, sent: Messages) -> None:
+        """Send what is still held or delayed at the end of the run."""
+        for place in list(self._held):
+            self._release(place, sent)
+        for tick in sorted(self._waiting):
+            sent.extend(self._waiting[tick])
+        self._waiting.clear()
