@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
@@ -17,24 +17,28 @@ from ..engine.errors import StreamgaugeError
 from ..engine.kpl import aggregate, hash_key
 from .aggregator import Producer
 from .messages import Messages
-from .outcomes import ExpiredError
+from .outcomes import ExpiredError, RecordError
 
 Accept = Callable[[list[bytes]], object]  # payloads that were accepted
+_User = tuple[str, bytes, int | None]  # partition key, payload, explicit hash key
 
 FILE_SHARDS = 4  # of a file of Kinesis records
 FILE_AGGREGATE_BYTES_MAX = 48_000
+FILE_WAITING_MAX = 1_000_000  # messages of one arrival time
 HASH_BITS = 128
 
 
 class Destination(ABC):
     """Takes messages in their order.
 
-    sent, accepted, refused: messages so far; what is none of the last two is on its way.
+    sent, accepted, refused: messages so far; what is none of the last two is on its way. refusal: why
+    the first one was refused, for a person.
     """
 
     def __init__(self, accept: Accept = lambda payloads: None) -> None:
         """Take whom to tell."""
         self.sent = self.accepted = self.refused = 0
+        self.refusal = ""
         self._accept = accept
 
     @abstractmethod
@@ -88,7 +92,8 @@ class Lines(Destination):
 class RecordLines(Destination):
     """Writes Kinesis records as GetRecords gives them, one a line, as of a stream of four shards.
 
-    What is sent at once is packed at once, so that every record's arrival time is the one told.
+    What has one arrival time is packed together, however it is sent, so that the bytes do not depend
+    on the pace.
     """
 
     def __init__(
@@ -100,22 +105,34 @@ class RecordLines(Destination):
         self._encode = msgspec.json.Encoder().encode
         self._shards: dict[str, int] = {}  # of each partition key
         self._number = 0
+        self._waiting: list[_User] = []  # of one arrival time
+        self._at: int | None = None
 
     def send(self, messages: Messages, at: int | None = None) -> None:
-        """Write them, each shard's in their order."""
-        by_shard: list[list[tuple[str, bytes, int | None]]] = [[] for _ in range(FILE_SHARDS)]
+        """Take them; they are written when a later arrival time comes, or by `drain`."""
+        if at != self._at or len(self._waiting) >= FILE_WAITING_MAX:
+            self._write_waiting()
+        self._at = at
         hash_keys = messages.hash_keys or [None] * len(messages)
-        for key, data, explicit in zip(messages.keys, messages.data, hash_keys, strict=True):
-            by_shard[self._shard(key, explicit)].append((key, data, explicit))
-        for shard, users in enumerate(by_shard):
-            for part in self._packed(users):
-                self._write(shard, part, at)
+        self._waiting += zip(messages.keys, messages.data, hash_keys, strict=True)
         self.sent += len(messages)
-        self._accepted(messages.data)
 
     def drain(self) -> None:
-        """Hand over what is buffered."""
+        """Write what waits, and hand over what is buffered."""
+        self._write_waiting()
         self._file.flush()
+
+    def _write_waiting(self) -> None:
+        """Write what waits, each shard's in its order."""
+        by_shard: list[list[_User]] = [[] for _ in range(FILE_SHARDS)]
+        waiting, self._waiting = self._waiting, []
+        for user in waiting:
+            by_shard[self._shard(user[0], user[2])].append(user)
+        for shard, users in enumerate(by_shard):
+            for part in self._packed(users):
+                self._write(shard, part, self._at)
+        if waiting:
+            self._accepted([data for _, data, _ in waiting])
 
     def _shard(self, key: str, explicit: int | None) -> int:
         if explicit is not None:
@@ -125,13 +142,11 @@ class RecordLines(Destination):
             found = self._shards[key] = hash_key(key.encode()) * FILE_SHARDS >> HASH_BITS
         return found
 
-    def _packed(
-        self, users: list[tuple[str, bytes, int | None]]
-    ) -> list[list[tuple[str, bytes, int | None]]]:
+    def _packed(self, users: list[_User]) -> list[list[_User]]:
         """Cut the user records of a shard into Kinesis records."""
         if not self._aggregated:
             return [[user] for user in users]
-        parts: list[list[tuple[str, bytes, int | None]]] = []
+        parts: list[list[_User]] = []
         size = FILE_AGGREGATE_BYTES_MAX
         for user in users:
             cost = len(user[0]) + len(user[1]) + 16
@@ -142,7 +157,7 @@ class RecordLines(Destination):
             size += cost
         return parts
 
-    def _write(self, shard: int, users: list[tuple[str, bytes, int | None]], at: int | None) -> None:
+    def _write(self, shard: int, users: list[_User], at: int | None) -> None:
         self._number += 1
         line: dict[str, Any] = {
             "ShardId": f"shardId-{shard:012}",
@@ -179,7 +194,6 @@ class Stream(Destination):
             report=lambda user, placed: self._told.append(user.data),
             **producer,
         )
-        self._name = name
 
     def send(self, messages: Messages, at: int | None = None) -> None:
         """Put them; waits while the stream takes no more.
@@ -190,26 +204,35 @@ class Stream(Destination):
         hash_keys = messages.hash_keys or [None] * len(messages)
         for key, data, explicit in zip(messages.keys, messages.data, hash_keys, strict=True):
             self.sent += 1
-            self._guarded(lambda k=key, d=data, e=explicit: self._producer.put(k, d, e))
+            try:
+                self._producer.put(key, data, explicit)
+            except RecordError as error:
+                self.refused += 1
+                self.refusal = self.refusal or str(error)
+            except ExpiredError as error:
+                self._give_up(error)
         self._tell()
 
     def tend(self) -> None:
         """Send what is due."""
-        self._guarded(self._producer.tick)
+        try:
+            self._producer.tick()
+        except ExpiredError as error:
+            self._give_up(error)
         self._tell()
 
     def drain(self) -> None:
         """Return once everything is in the stream."""
-        self._guarded(self._producer.flush)
+        try:
+            self._producer.flush()
+        except ExpiredError as error:
+            self._give_up(error)
         self._tell()
 
-    def _guarded(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except ExpiredError as error:
-            self.refused += len(error.records)
-            self._tell()
-            raise StreamgaugeError(str(error)) from error
+    def _give_up(self, error: ExpiredError) -> NoReturn:
+        self.refused += len(error.records)
+        self._tell()
+        raise StreamgaugeError(str(error)) from error
 
     def _tell(self) -> None:
         if self._told:

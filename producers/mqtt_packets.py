@@ -1,0 +1,180 @@
+"""MQTT control packets that a publisher needs, to bytes and back, of versions 3.1.1 and 5.
+
+Sources: the OASIS standards MQTT 3.1.1 and MQTT 5.0, chapters 2 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+V311, V5 = 4, 5  # protocol levels
+CONNACK, PUBACK, PINGRESP, DISCONNECT = 2, 4, 13, 14
+PINGREQ = b"\xc0\x00"
+GOODBYE = b"\xe0\x00"  # DISCONNECT, normal
+REMAINING_MAX = 268_435_455
+TEXT_BYTES_MAX = 65_535
+FAILED = 0x80  # reason codes of version 5 from here on are failures
+
+_TWO_BYTES, _FOUR_BYTES, _VARINT, _DATA, _PAIR = "2", "4", "v", "s", "p"
+_ONE_BYTE = "1"
+_PROPERTIES = {  # MQTT 5.0, 2.2.2.2: those that a server may send to a publisher
+    0x11: _FOUR_BYTES, 0x12: _DATA, 0x13: _TWO_BYTES, 0x15: _DATA, 0x16: _DATA, 0x1A: _DATA,
+    0x1C: _DATA, 0x1F: _DATA, 0x21: _TWO_BYTES, 0x22: _TWO_BYTES, 0x24: _ONE_BYTE, 0x25: _ONE_BYTE,
+    0x26: _PAIR, 0x27: _FOUR_BYTES, 0x28: _ONE_BYTE, 0x29: _ONE_BYTE, 0x2A: _ONE_BYTE,
+}  # fmt: skip
+_RECEIVE_MAXIMUM, _MAXIMUM_QOS, _MAXIMUM_PACKET_SIZE = 0x21, 0x24, 0x27
+
+
+class ProtocolError(ValueError):
+    """Bytes that are no MQTT packet, or none that a server sends to a publisher."""
+
+
+class Packet(NamedTuple):
+    """One packet received: its type, and what follows the fixed header."""
+
+    kind: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """What a server grants in CONNACK; `code` 0 is success. The limits are those of version 5."""
+
+    code: int
+    receive_max: int = 65_535
+    qos_max: int = 2
+    packet_bytes_max: int = REMAINING_MAX
+
+
+def connect(
+    client_id: str, keep_alive: int, version: int, username: str | None, password: str | None
+) -> bytes:
+    """CONNECT with a clean session; `keep_alive` in seconds."""
+    flags = 0x02 | (0x80 if username is not None else 0) | (0x40 if password is not None else 0)
+    body = text("MQTT") + bytes((version, flags)) + keep_alive.to_bytes(2)
+    if version == V5:
+        body += b"\x00"  # no properties
+    body += text(client_id)
+    for credential in (username, password):
+        if credential is not None:
+            body += text(credential)
+    return b"\x10" + varint(len(body)) + body
+
+
+def publish(topic: bytes, data: bytes, qos: int, packet_id: int, version: int) -> bytes:
+    """PUBLISH; `topic` with its length before it, as `text` gives it. No id at QoS 0."""
+    identifier = packet_id.to_bytes(2) if qos else b""
+    properties = b"\x00" if version == V5 else b""
+    size = len(topic) + len(identifier) + len(properties) + len(data)
+    head = 0x30 | qos << 1
+    return b"".join((bytes((head,)), varint(size), topic, identifier, properties, data))
+
+
+def text(value: str) -> bytes:
+    """A UTF-8 string with its length before it; ValueError where it is too long."""
+    encoded = value.encode()
+    if len(encoded) > TEXT_BYTES_MAX:
+        raise ValueError(f"{len(encoded)} bytes of text, expected at most {TEXT_BYTES_MAX}")
+    return len(encoded).to_bytes(2) + encoded
+
+
+def varint(value: int) -> bytes:
+    """A variable byte integer."""
+    if value < 128:
+        return bytes((value,))
+    if value < 16_384:
+        return bytes((value & 127 | 128, value >> 7))
+    encoded = bytearray()
+    while value >= 128:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes((*encoded, value))
+
+
+def read_varint(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
+    """A variable byte integer and where it ends; None where it is not whole yet."""
+    value = 0
+    for place in range(4):
+        if at + place >= len(data):
+            return None
+        byte = data[at + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, at + place + 1
+    raise ProtocolError("a length of more than four bytes")
+
+
+class Reader:
+    """Cuts received bytes into packets."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Packet]:
+        """The packets that are whole with these bytes.
+
+        Raises:
+            ProtocolError: they are none.
+        """
+        held = self._held
+        held += data
+        at = 0
+        while len(held) - at >= 2:
+            found = read_varint(held, at + 1)
+            if found is None:
+                break
+            size, begin = found
+            if len(held) < begin + size:
+                break
+            yield Packet(held[at] >> 4, bytes(held[begin : begin + size]))
+            at = begin + size
+        del held[:at]
+
+
+def welcome(body: bytes, version: int) -> Welcome:
+    """What CONNACK says; ProtocolError where it says nothing that is allowed."""
+    if len(body) < 2:
+        raise ProtocolError("a CONNACK of less than two bytes")
+    if version != V5 or len(body) == 2:
+        return Welcome(body[1])
+    found = _properties(body, 2)
+    return Welcome(
+        body[1],
+        found.get(_RECEIVE_MAXIMUM, 65_535),
+        found.get(_MAXIMUM_QOS, 2),
+        found.get(_MAXIMUM_PACKET_SIZE, REMAINING_MAX),
+    )
+
+
+def acknowledged(body: bytes) -> tuple[int, int]:
+    """The packet id of a PUBACK and its reason code, 0 where it has none."""
+    if len(body) < 2:
+        raise ProtocolError("a PUBACK of less than two bytes")
+    return body[0] << 8 | body[1], body[2] if len(body) > 2 else 0
+
+
+def _properties(body: bytes, at: int) -> dict[int, int]:
+    """The properties that are numbers, by identifier; the others are passed over."""
+    length = read_varint(body, at)
+    if length is None or length[1] + length[0] > len(body):
+        raise ProtocolError("properties that are cut off")
+    at, end, found = length[1], length[1] + length[0], {}
+    while at < end:
+        name = body[at]
+        kind = _PROPERTIES.get(name)
+        at += 1
+        if kind is None:
+            raise ProtocolError(f"property 0x{name:02x}, which a server does not send here")
+        if kind in (_ONE_BYTE, _TWO_BYTES, _FOUR_BYTES):
+            size = int(kind)
+            found[name] = int.from_bytes(body[at : at + size])
+            at += size
+            continue
+        for _ in range(2 if kind == _PAIR else 1):
+            at += 2 + int.from_bytes(body[at : at + 2])
+    if at != end:
+        raise ProtocolError("properties that are cut off")
+    return found
