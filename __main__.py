@@ -28,6 +28,7 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "thresholds": ("thresholds", "Read and change the limits of single devices."),
     "doctor": ("doctor", "Tell what is missing for what, and how to mend it."),
     "fleet": ("fleet", "Simulate a fleet with faults, and the alerts that must come."),
+    "replay": ("replay", "Send recorded data again, at a multiple of its own pace."),
     "demo": ("demo", "Run it all on a simulated fleet, with nothing but this machine."),
 }
 FOUND_PROBLEMS = 1

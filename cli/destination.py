@@ -1,4 +1,4 @@
-"""`--to` and what belongs to it: the options of `fleet` and `replay`, and the place they lead to."""
+"""`--to` and what belongs to it, for `fleet` and `replay`: options, and the place they lead to."""
 
 from __future__ import annotations
 
@@ -40,18 +40,14 @@ To = Annotated[
     str,
     typer.Option(metavar="WHERE", help="stdout, FILE, kinesis:STREAM or mqtt[s]://HOST[:PORT]."),
 ]
-As = Annotated[
-    Form, typer.Option("--as", help="What a file holds: payloads, or Kinesis records.")
-]
+As = Annotated[Form, typer.Option("--as", help="What a file holds: payloads, or Kinesis records.")]
 NoAggregate = Annotated[
     bool, typer.Option("--no-aggregate", help="Send each message as a Kinesis record of its own.")
 ]
 Clients = Annotated[int, typer.Option(min=1, max=64, help="MQTT: connections, a process each.")]
 Qos = Annotated[int, typer.Option(min=0, max=1, help="MQTT: quality of service.")]
 MqttVersion = Annotated[int, typer.Option("--mqtt-version", help="MQTT: 5, or 3 for 3.1.1.")]
-Username = Annotated[
-    str | None, typer.Option(help=f"MQTT: the password is read from {PASSWORD}.")
-]
+Username = Annotated[str | None, typer.Option(help=f"MQTT: the password is read from {PASSWORD}.")]
 Ca = Annotated[str | None, typer.Option(metavar="FILE", help="MQTT: whom to trust, PEM.")]
 Cert = Annotated[str | None, typer.Option(metavar="FILE", help="MQTT: our certificate, PEM.")]
 Key = Annotated[str | None, typer.Option("--cert-key", metavar="FILE", help="MQTT: its key, PEM.")]

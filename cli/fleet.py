@@ -37,8 +37,13 @@ NOW = "now"
 def command(
     scenario: Annotated[
         Path | None,
-        typer.Argument(metavar="[SCENARIO.toml]", exists=True, dir_okay=False, readable=True,
-                       help="What the fleet is to be."),
+        typer.Argument(
+            metavar="[SCENARIO.toml]",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="What the fleet is to be.",
+        ),
     ] = None,
     devices: Annotated[int | None, typer.Option(metavar="N", help="Devices at a time.")] = None,
     seconds: Annotated[int | None, typer.Option(metavar="S", help="Event time, in all.")] = None,
@@ -57,7 +62,8 @@ def command(
         str | None, typer.Option(metavar="FILE", help="Write the alerts that must come.")
     ] = None,
     ledger: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write what was accepted, message by message.")
+        str | None,
+        typer.Option(metavar="FILE", help="Write what was accepted, message by message."),
     ] = None,
     thresholds: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the limits of single devices.")
@@ -89,7 +95,9 @@ def command(
 
     Example: streamgauge fleet --devices 2000 --to readings.ndjson.gz --truth truth.ndjson
     """
-    from ..producers import scenario as scenarios  # here, so that help and usage errors come at once
+    from ..producers import (
+        scenario as scenarios,
+    )  # here, so that help and usage errors come at once
 
     if example:
         typer.echo(scenarios.example(), nl=False)
@@ -98,8 +106,8 @@ def command(
     if as_json and target.kind == "stdout":
         raise typer.BadParameter("needs stdout for itself: name another --to", param_hint="--json")
     pace = _rate(rate)
-    _refuse_overwriting([to if target.kind == "file" else None, truth, ledger, thresholds, pipeline],
-                        scenario)  # fmt: skip
+    written = [to if target.kind == "file" else None, truth, ledger, thresholds, pipeline]
+    _refuse_overwriting(written, scenario)
     wanted = _scenario(scenario, devices, seconds, seed, start)
     from .fleet_run import Files
 

@@ -1,4 +1,4 @@
-"""The files that `streamgauge fleet` writes beside the messages: what they are to be held against."""
+"""The files that `fleet` writes beside its messages: what these are to be held against."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from ..producers.scenario import Rule
+from ..producers.scenario import SECOND_MS, Rule
 from ..producers.truth import Rule as TrueRule
 from .destination import Target
 
 LOW, HIGH = -40.0, 200.0  # what the rule's WHERE lets through
-SECOND_MS = 1000
 
 _PIPELINE = """\
 # Written by `streamgauge fleet`: the rule that its truth judges by.

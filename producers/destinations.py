@@ -6,7 +6,6 @@ the counters are made of that. MQTT is in mqtt_publish.py.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
@@ -28,11 +27,11 @@ FILE_WAITING_MAX = 1_000_000  # messages of one arrival time
 HASH_BITS = 128
 
 
-class Destination(ABC):
+class Destination:
     """Takes messages in their order.
 
-    sent, accepted, refused: messages so far; what is none of the last two is on its way. refusal: why
-    the first one was refused, for a person.
+    sent, accepted, refused: messages so far; what is none of the last two is on its way.
+    refusal: why the first one was refused, for a person.
     """
 
     def __init__(self, accept: Accept = lambda payloads: None) -> None:
@@ -41,7 +40,6 @@ class Destination(ABC):
         self.refusal = ""
         self._accept = accept
 
-    @abstractmethod
     def send(self, messages: Messages, at: int | None = None) -> None:
         """Take messages; may wait until there is room for them.
 
@@ -50,6 +48,7 @@ class Destination(ABC):
             at: the arrival time that a recording is to show, int ms; a live destination does not
                 look at it.
         """
+        raise NotImplementedError
 
     def tend(self) -> None:
         """Do what is due; called often, also while nothing is sent."""
@@ -92,8 +91,8 @@ class Lines(Destination):
 class RecordLines(Destination):
     """Writes Kinesis records as GetRecords gives them, one a line, as of a stream of four shards.
 
-    What has one arrival time is packed together, however it is sent, so that the bytes do not depend
-    on the pace.
+    What has one arrival time is packed together, however it is sent, so that the bytes do not
+    depend on the pace.
     """
 
     def __init__(

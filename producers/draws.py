@@ -1,4 +1,4 @@
-"""Random numbers that come out the same everywhere: PCG64's bits, and arithmetic of our own on them.
+"""Random numbers that are the same everywhere: PCG64's bits, and arithmetic of our own on them.
 
 numpy keeps the bits of PCG64 and the seeding by SeedSequence the same for ever; it does not promise
 so for the distributions that `Generator` makes of them. Every name has a stream of its own, so
@@ -52,9 +52,11 @@ class Draws:
         total = limbs[:, 0].astype(np.int64) + limbs[:, 1]
         total += limbs[:, 2]
         total += limbs[:, 3]
-        return (total - _LIMB_MEAN) / _LIMB_SPREAD
+        noise: Floats = (total.astype(np.float64) - _LIMB_MEAN) / _LIMB_SPREAD
+        return noise
 
 
 def uniform(bits: Bits) -> Floats:
     """The upper 53 bits as float64 in [0, 1)."""
-    return (bits >> np.uint64(11)) * _STEP
+    drawn: Floats = (bits >> np.uint64(11)).astype(np.float64) * _STEP
+    return drawn

@@ -26,7 +26,6 @@ import numpy as np
 from .draws import Bits, Draws, Floats, Ints
 from .fleet_faults import (
     BROKEN,
-    SECOND_MS,
     OddDraws,
     Span,
     clock_offsets,
@@ -35,7 +34,7 @@ from .fleet_faults import (
 )
 from .messages import Messages
 from .rooms import COLDEST, WARMEST, Bools, Rooms, tenths
-from .scenario import Rule, Scenario
+from .scenario import SECOND_MS, Rule, Scenario
 
 RULE = Rule().name
 LIMIT = Rule().threshold
@@ -224,12 +223,13 @@ class Fleet:
         texts += [b"%d" % n for n in range(len(texts), int(numbers.max(initial=0)) + 1)]
         ends = (readings - COLDEST + self._rooms.relay[places] * _ON).tolist()
         stamps = {time: b',"ts":%d,"temperature":' % time for time in set(times)}
-        # zip hands out the same tuple again and again here: none is made for the collector to find.
+        # zip hands out the same tuple again and again: none is made for the collector to find.
         pieces = zip(
             map(self._heads.__getitem__, places),
             map(texts.__getitem__, numbers.tolist()),
             map(stamps.__getitem__, times),
             map(_ENDS.__getitem__, ends),
+            strict=True,
         )
         return list(map(b"".join, pieces))
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from .draws import Bits, Draws, Floats, Ints, uniform
 from .rooms import Bools
-from .scenario import Delayed, Faults, Lasting, OldData, WrongClock
+from .scenario import SECOND_MS, Delayed, Faults, Lasting, OldData, Range, WrongClock
 
 ODD = ("duplicate", "reordered", "late", "bad_payload", "faulty_reading", "elsewhere")
-SECOND_MS = 1000
 HOUR_SECONDS = 3600
 _TEMPERATURE = b'"temperature":'
 
@@ -28,7 +27,7 @@ class Span(NamedTuple):
         """Draw who has it, and when; at least one device where the share is above 0."""
         draws = Draws(seed, name)
         begin = draws.between(*fault.begins, devices) * ticks
-        lasts = getattr(fault, "lasts", (0.0, 0.0))
+        lasts: Range = fault.lasts if isinstance(fault, Lasting) else (0.0, 0.0)
         end = begin + draws.between(*lasts, devices) * ticks
         hit = draws.uniform(devices) < fault.share
         one = draws.integers(0, devices - 1, 1)

@@ -54,8 +54,13 @@ class Messages:
 
     def of(self, rows: list[int]) -> Messages:
         """The messages of these rows."""
-        columns = (self.keys, self.data, self.topics, self.times, self.hash_keys)
-        return Messages(*([column[row] for row in rows] if column else [] for column in columns))  # type: ignore[attr-defined]
+        return Messages(
+            [self.keys[row] for row in rows],
+            [self.data[row] for row in rows],
+            [self.topics[row] for row in rows] if self.topics else [],
+            [self.times[row] for row in rows] if self.times else [],
+            [self.hash_keys[row] for row in rows] if self.hash_keys else [],
+        )
 
     def add(self, key: str, data: bytes, topic: str, time: int) -> None:
         """Put one more at the end."""

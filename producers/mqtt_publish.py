@@ -131,7 +131,10 @@ class Publisher(Destination):
             good = []
             for topic, data in part:
                 encoded = self._topic(topic)
-                if encoded is None or len(encoded) + len(data) + 12 > self._welcome.packet_bytes_max:
+                if (
+                    encoded is None
+                    or len(encoded) + len(data) + 12 > self._welcome.packet_bytes_max
+                ):
                     self.refused += 1
                 else:
                     good.append((encoded, data))
@@ -216,6 +219,9 @@ class Publisher(Destination):
     def _exchange(self, seconds: float) -> None:
         """Write what can be written and read what has come; waits at most so long for either."""
         connection = self._connected()
+        if self._again:
+            count = min(self._room(), len(self._again))
+            self._publish([self._again.popleft() for _ in range(count)])
         try:
             writing = [connection] if self._out else []
             pending = isinstance(connection, ssl.SSLSocket) and connection.pending()
@@ -226,8 +232,6 @@ class Publisher(Destination):
             if readable or pending:
                 self._receive(connection)
             owed = self.unfinished > 0
-            if self._again:
-                self._publish([self._again.popleft() for _ in range(min(self._room(), len(self._again)))])
             if owed and self._now() - max(self._heard, self._spoke) > SILENT_SECONDS_MAX:
                 raise OSError("it does not answer")
         except (OSError, ProtocolError) as error:
@@ -344,7 +348,7 @@ class Publisher(Destination):
         self._made = self._written = 0
 
     def _reconnect(self, cause: Exception) -> None:
-        """Connect anew, with pauses that grow, until it is too long or has too often been in vain."""
+        """Connect anew, with pauses that grow, until that is too long or too often in vain."""
         self._fruitless += 1
         if self._fruitless > FRUITLESS_MAX:
             raise UnavailableError(f"{self._server}: {FRUITLESS_MAX} connections broke: {cause}")

@@ -45,7 +45,7 @@ class Pace:
         self.sent = 0
         self._stopping, self._idle, self._now, self._sleep = stopping, idle, now, sleep
         self._started: float | None = None
-        self._first = self._last = 0.0  # when the first and the last part were handed out
+        self._last = 0.0  # when the last part was handed out
         self._scheduled = 0.0  # what `at_rate` has planned so far
 
     @property
@@ -57,22 +57,22 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Messages a second so far."""
-        elapsed = self.elapsed
-        return self.sent / elapsed if elapsed > 0 else 0.0
+        """Messages a second, up to the last part handed out; 0 before the second one."""
+        return self.sent / self._last if self._last > 0 else 0.0
 
     def at_rate(self, count: int, rate: float | None) -> Iterator[slice]:
         """Parts of the next `count` messages, evenly at `rate` a second; None: at once."""
         if rate is None:
             yield from self._at_once(count)
             return
-        due = self._scheduled + np.arange(count) / rate
+        due: Floats = self._scheduled + np.arange(count, dtype=np.float64) / rate
         self._scheduled += count / rate
         yield from self.at(due)
 
     def within(self, count: int, seconds: float) -> Iterator[slice]:
         """Parts of the next `count` messages, evenly over the next `seconds` of the schedule."""
-        due = self._scheduled + np.arange(count) * (seconds / max(1, count))
+        each = seconds / max(1, count)
+        due: Floats = self._scheduled + np.arange(count, dtype=np.float64) * each
         self._scheduled += seconds
         yield from self.at(due)
 
@@ -84,6 +84,7 @@ class Pace:
             last = int(np.searchsorted(due, elapsed, "right"))
             last = min(last, done + PART_MESSAGES_MAX)
             if last > done:
+                self._last = elapsed
                 self.lag = elapsed - float(due[done])
                 self.lag_max = max(self.lag_max, self.lag)
                 self.sent += last - done
@@ -97,12 +98,11 @@ class Pace:
                 self._sleep(min(max(wait, TICK_SECONDS), IDLE_SECONDS_MAX))
 
     def _at_once(self, count: int) -> Iterator[slice]:
-        if self._started is None:
-            self._started = self._now()
         for first in range(0, count, PART_MESSAGES_MAX):
             if self._stopping():
                 return
             last = min(count, first + PART_MESSAGES_MAX)
+            self._last = self.elapsed
             self.sent += last - first
             yield slice(first, last)
             self._idle()

@@ -1,4 +1,4 @@
-"""The rooms of a fleet: small, leaky, each with a heater on a relay. All of them a second at a time.
+"""The rooms of a fleet: small, leaky, each with a heater on a relay.
 
 Only additions, multiplications, divisions and comparisons are used, each of them rounded as IEEE
 754 has it: the same seed gives the same bits on every machine, which a cosine would not.
@@ -28,7 +28,7 @@ class Rooms:
     def __init__(self, rooms: int, seed: int) -> None:
         """Begin near the setpoints, heaters on or off by chance."""
         draws = Draws(seed, "rooms")
-        self.setpoint: Floats = SETPOINT + draws.integers(-1, 1, rooms)
+        self.setpoint: Floats = SETPOINT + draws.integers(-1, 1, rooms).astype(np.float64)
         self.temperature: Floats = self.setpoint + 0.4 * draws.noise(rooms)
         self.relay: Bools = draws.uniform(rooms) < 0.5
         self._noise = Draws(seed, "noise")

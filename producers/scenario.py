@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+SECOND_MS = 1000
 START = 1_767_600_000_000  # ms; the event time at which a run begins, unless it is told
 SECONDS_MAX = 7 * 86_400
 DEVICES_MAX = 1_000_000
@@ -79,9 +80,7 @@ class WrongClock(Lasting, frozen=True, forbid_unknown_fields=True):
     """A clock that is wrong for a while: of three such devices one each is ahead, behind, unset."""
 
     ahead_seconds: Annotated[Seconds, Meta(description="of those ahead")] = 86_400
-    behind_seconds: Annotated[Seconds, Meta(description="of those behind; unset ones begin in 1970")] = (
-        7_200
-    )  # fmt: skip
+    behind_seconds: Annotated[Seconds, Meta(description="of those behind")] = 7_200
 
 
 class OldData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +178,9 @@ def disorder(scenario: Scenario) -> list[tuple[str, str]]:
         if isinstance(fault := getattr(scenario.faults, name), Sometimes)
     )
     if odd > 1:
-        wrong.append(("faults", f"expected shares of messages of at most 1 together, found {odd:g}"))
+        wrong.append(
+            ("faults", f"expected shares of messages of at most 1 together, found {odd:g}")
+        )
     return wrong
 
 
