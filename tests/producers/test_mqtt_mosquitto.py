@@ -93,9 +93,9 @@ def test_every_message_of_a_fleet_arrives(port: int, version: int, qos: int) -> 
     sent: Counter[tuple[str, bytes]] = Counter()
     for tick in Fleet(100, 60, seed=3, start=1_767_600_000_000):
         out.send(tick)
+        out.drain()
         sent.update(zip(tick.topics, tick.data, strict=True))
         subscriber.read(len(tick))
-    out.drain()
     out.close()
     subscriber.close()
     assert (out.accepted, out.refused) == (out.sent, 0)

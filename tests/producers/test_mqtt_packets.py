@@ -44,9 +44,7 @@ def test_a_length_of_five_bytes_is_none() -> None:
 
 def test_connect() -> None:
     packet = connect("id", 60, V311, "me", "pw")
-    assert packet == (
-        b"\x10\x16\x00\x04MQTT\x04\xc2\x00\x3c" b"\x00\x02id\x00\x02me\x00\x02pw"
-    )
+    assert packet == (b"\x10\x16\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x02me\x00\x02pw")
     assert connect("", 0, V5, None, None) == b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"
 
 

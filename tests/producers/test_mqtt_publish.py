@@ -175,9 +175,7 @@ def test_a_broker_that_stays_away_ends_it_in_time() -> None:
         clock[0] += seconds
 
     with Broker(Faults(drop=[1], welcome=[0, *[0x88] * 100])) as broker:
-        out = Publisher(
-            Server("127.0.0.1", broker.port), now=lambda: clock[0], sleep=sleep
-        )
+        out = Publisher(Server("127.0.0.1", broker.port), now=lambda: clock[0], sleep=sleep)
         with pytest.raises(UnavailableError, match="since 120 s"):
             out.send(messages(1))
             out.drain()
@@ -281,9 +279,7 @@ def test_several_processes_send_each_key_in_order(tell: bool) -> None:
     told: list[bytes] = []
     sent = messages(6_000)
     with Broker() as broker:
-        out = Publishers(
-            Server("127.0.0.1", broker.port), 2, accept=told.extend if tell else None
-        )
+        out = Publishers(Server("127.0.0.1", broker.port), 2, accept=told.extend if tell else None)
         for first in range(0, 6_000, 500):
             out.send(sent.part(first, first + 500))
             out.tend()
