@@ -22,7 +22,7 @@ PART_MESSAGES_MAX = 5_000  # sent at once
 class Pace:
     """Hands out parts of what is to be sent when they are due; seconds count from the first call.
 
-    lag, lag_max: seconds by which the last part, and the latest one, came after it was due.
+    lag, lag_max: seconds by which the last part, and the latest one, was sent after it was due.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Pace:
         self.sent = 0
         self._stopping, self._idle, self._now, self._sleep = stopping, idle, now, sleep
         self._started: float | None = None
-        self._last = 0.0  # when the last part was handed out
+        self._last = 0.0  # when the last part was sent, or its time was over
         self._scheduled = 0.0  # what `at_rate` has planned so far
 
     @property
@@ -57,7 +57,7 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Messages a second, up to the last part handed out; 0 before the second one."""
+        """Messages a second, until the last part was sent."""
         return self.sent / self._last if self._last > 0 else 0.0
 
     def at_rate(self, count: int, rate: float | None) -> Iterator[slice]:
@@ -67,14 +67,19 @@ class Pace:
             return
         due: Floats = self._scheduled + np.arange(count, dtype=np.float64) / rate
         self._scheduled += count / rate
-        yield from self.at(due)
+        yield from self._planned(due)
 
     def within(self, count: int, seconds: float) -> Iterator[slice]:
         """Parts of the next `count` messages, evenly over the next `seconds` of the schedule."""
         each = seconds / max(1, count)
         due: Floats = self._scheduled + np.arange(count, dtype=np.float64) * each
         self._scheduled += seconds
+        yield from self._planned(due)
+
+    def _planned(self, due: Floats) -> Iterator[slice]:
         yield from self.at(due)
+        if not self._stopping():
+            self._last = max(self._last, self._scheduled)
 
     def at(self, due: Floats) -> Iterator[slice]:
         """Parts of messages that are due at float64 (count,) seconds, none before the last one."""
@@ -84,13 +89,13 @@ class Pace:
             last = int(np.searchsorted(due, elapsed, "right"))
             last = min(last, done + PART_MESSAGES_MAX)
             if last > done:
-                self._last = elapsed
-                self.lag = elapsed - float(due[done])
-                self.lag_max = max(self.lag_max, self.lag)
                 self.sent += last - done
                 yield slice(done, last)
-                done = last
                 self._idle()
+                self._last = self.elapsed
+                self.lag = self._last - float(due[done])
+                self.lag_max = max(self.lag_max, self.lag)
+                done = last
                 continue
             self._idle()
             wait = float(due[done]) - self.elapsed
@@ -98,11 +103,12 @@ class Pace:
                 self._sleep(min(max(wait, TICK_SECONDS), IDLE_SECONDS_MAX))
 
     def _at_once(self, count: int) -> Iterator[slice]:
+        self._last = self.elapsed  # the schedule begins, if it has not
         for first in range(0, count, PART_MESSAGES_MAX):
             if self._stopping():
                 return
             last = min(count, first + PART_MESSAGES_MAX)
-            self._last = self.elapsed
             self.sent += last - first
             yield slice(first, last)
             self._idle()
+            self._last = self.elapsed

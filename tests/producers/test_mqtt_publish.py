@@ -1,4 +1,4 @@
-"""The publisher against a broker that misbehaves: nothing lost, acceptance told once, limits kept."""
+"""The publisher against a broker that misbehaves: nothing lost, acceptance told once."""
 
 from __future__ import annotations
 
