@@ -34,49 +34,58 @@ LIVE = "live"
 NOW = "now"
 
 
+ScenarioFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[SCENARIO.toml]", exists=True, dir_okay=False, readable=True,
+        help="What the fleet is to be.",
+    ),
+]  # fmt: skip
+Devices = Annotated[int | None, typer.Option(metavar="N", help="Devices at a time.")]
+Seconds = Annotated[int | None, typer.Option(metavar="S", help="Event time, in all.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Same seed, same bytes.")]
+Start = Annotated[str | None, typer.Option(metavar="MS|now", help="Event time at the beginning.")]
+Rate = Annotated[
+    str | None,
+    typer.Option(metavar="R|live", help="Messages a second; live: as the devices measure."),
+]
+TruthFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Write the alerts that must come.")
+]
+LedgerFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Write what was accepted, message by message."),
+]
+LimitsFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Write the limits of single devices.")
+]
+PipelineFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Write the pipeline file that fits.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the counts as one JSON object on stdout.")
+]
+Example = Annotated[
+    bool, typer.Option("--example-scenario", help="Print a scenario with every key, and stop.")
+]
+
+
 def command(
-    scenario: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[SCENARIO.toml]",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="What the fleet is to be.",
-        ),
-    ] = None,
-    devices: Annotated[int | None, typer.Option(metavar="N", help="Devices at a time.")] = None,
-    seconds: Annotated[int | None, typer.Option(metavar="S", help="Event time, in all.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Same seed, same bytes.")] = None,
-    start: Annotated[
-        str | None, typer.Option(metavar="MS|now", help="Event time at the beginning.")
-    ] = None,
-    rate: Annotated[
-        str | None,
-        typer.Option(metavar="R|live", help="Messages a second; live: as the devices measure."),
-    ] = None,
+    scenario: ScenarioFile = None,
+    devices: Devices = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    start: Start = None,
+    rate: Rate = None,
     to: To = "stdout",
     form: As = Form.NDJSON,
     no_aggregate: NoAggregate = False,
-    truth: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the alerts that must come.")
-    ] = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write what was accepted, message by message."),
-    ] = None,
-    thresholds: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the limits of single devices.")
-    ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the pipeline file that fits.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the counts as one JSON object on stdout.")
-    ] = False,
-    example: Annotated[
-        bool, typer.Option("--example-scenario", help="Print a scenario with every key, and stop.")
-    ] = False,
+    truth: TruthFile = None,
+    ledger: LedgerFile = None,
+    thresholds: LimitsFile = None,
+    pipeline: PipelineFile = None,
+    as_json: AsJson = False,
+    example: Example = False,
     clients: Clients = 1,
     qos: Qos = 1,
     version: MqttVersion = 5,

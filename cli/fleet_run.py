@@ -48,6 +48,11 @@ class Report:
     done: bool = False
     faults: dict[str, int] = field(default_factory=dict)
 
+    def take(self, destination: Destination) -> None:
+        """Note what the destination has accepted, and what not."""
+        self.sent, self.accepted = destination.sent, destination.accepted
+        self.refused, self.refusal = destination.refused, destination.refusal
+
     @property
     def good(self) -> bool:
         """Whether every message that was sent is accepted."""
@@ -102,8 +107,7 @@ def run(
                 report.done = True
             destination.drain()
         finally:
-            report.sent, report.accepted = destination.sent, destination.accepted
-            report.refused, report.refusal = destination.refused, destination.refusal
+            report.take(destination)
         if true_file is not None and truth is not None:
             true_file.file.write(lines(truth.alerts))
             report.alerts = len(truth.alerts)

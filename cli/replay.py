@@ -60,6 +60,17 @@ class Unit(StrEnum):
     ISO8601 = "iso8601"
 
 
+TimeField = Annotated[str, typer.Option(metavar="FIELD", help="The field with the event time.")]
+KeyField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        help="The field with the partition key.  [default: device, or the record's own]",
+    ),
+]
+TopicField = Annotated[str, typer.Option(metavar="FIELD", help="MQTT: the field with the topic.")]
+
+
 def command(
     source: Annotated[str, typer.Argument(metavar="FILE|-", help="What to send; .gz is unpacked.")],
     speed: Annotated[
@@ -70,20 +81,10 @@ def command(
         Format | None,
         typer.Option("--format", help="Guessed from name or first line where not given."),
     ] = None,
-    time: Annotated[str, typer.Option(metavar="FIELD", help="The field with the event time.")] = (
-        "ts"
-    ),
+    time: TimeField = "ts",
     time_unit: Annotated[Unit, typer.Option(help="Its unit.")] = Unit.MS,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIELD",
-            help="The field with the partition key.  [default: device, or the record's own]",
-        ),
-    ] = None,
-    topic: Annotated[str, typer.Option(metavar="FIELD", help="MQTT: the field with the topic.")] = (
-        "topic"
-    ),
+    key: KeyField = None,
+    topic: TopicField = "topic",
     max_pause: Annotated[
         float, typer.Option(metavar="S", min=0.0, help="No pause is longer; seconds.")
     ] = PAUSE_SECONDS_MAX,

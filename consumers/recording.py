@@ -7,6 +7,7 @@ row, at the pace of its event times.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -172,11 +173,7 @@ def _level(key: str) -> str:
 def _times(values: list[Any], unit: str) -> list[int]:
     """The times of values that may be anything; NO_TIME where one is no time."""
     kinds = (str,) if unit == "iso8601" else (int, float)
-    rows = [
-        row
-        for row, value in enumerate(values)
-        if type(value) in kinds and not (type(value) is int and abs(value) >= INTEGER_MAX)
-    ]
+    rows = [row for row, value in enumerate(values) if type(value) in kinds and _counts(value)]
     if len(rows) == len(values):
         all_times: list[int] = times_of(values, unit).tolist() if values else []
         return all_times
@@ -186,6 +183,13 @@ def _times(values: list[Any], unit: str) -> list[int]:
         for row, time in zip(rows, found, strict=True):
             times[row] = time
     return times
+
+
+def _counts(value: str | int | float) -> bool:
+    """Whether a number can be a time at all."""
+    if isinstance(value, int):
+        return abs(value) < INTEGER_MAX
+    return isinstance(value, str) or math.isfinite(value)
 
 
 class Schedule:

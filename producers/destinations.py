@@ -7,7 +7,7 @@ the counters are made of that. MQTT is in mqtt_publish.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ..engine.errors import StreamgaugeError
 from ..engine.kpl import aggregate, hash_key
 from .aggregator import Producer
 from .messages import Messages
-from .outcomes import ExpiredError, RecordError
+from .outcomes import Outcome, RecordError
 
 Accept = Callable[[list[bytes]], object]  # payloads that were accepted
 _User = tuple[str, bytes, int | None]  # partition key, payload, explicit hash key
@@ -186,13 +186,8 @@ class Stream(Destination):
         """Take the stream's name or ARN and the service `kinesis`; `producer` is for tests."""
         super().__init__(accept)
         self._told: list[bytes] = []
-        self._producer = Producer(
-            name,
-            service,
-            aggregate=aggregated,
-            report=lambda user, placed: self._told.append(user.data),
-            **producer,
-        )
+        self._handed_back = ""  # why, where the producer gave a message back
+        self._producer = Producer(name, service, aggregate=aggregated, **producer)
 
     def send(self, messages: Messages, at: int | None = None) -> None:
         """Put them; waits while the stream takes no more.
@@ -204,36 +199,33 @@ class Stream(Destination):
         for key, data, explicit in zip(messages.keys, messages.data, hash_keys, strict=True):
             self.sent += 1
             try:
-                self._producer.put(key, data, explicit)
+                self._producer.put(key, data, explicit, callback=self._done)
             except RecordError as error:
                 self.refused += 1
                 self.refusal = self.refusal or str(error)
-            except ExpiredError as error:
-                self._give_up(error)
         self._tell()
 
     def tend(self) -> None:
         """Send what is due."""
-        try:
-            self._producer.tick()
-        except ExpiredError as error:
-            self._give_up(error)
+        self._producer.tick()
         self._tell()
 
     def drain(self) -> None:
         """Return once everything is in the stream."""
-        try:
-            self._producer.flush()
-        except ExpiredError as error:
-            self._give_up(error)
+        self._producer.flush()
         self._tell()
 
-    def _give_up(self, error: ExpiredError) -> NoReturn:
-        self.refused += len(error.records)
-        self._tell()
-        raise StreamgaugeError(str(error)) from error
+    def _done(self, outcome: Outcome) -> None:
+        if outcome.placed is not None:
+            self._told.append(outcome.user.data)
+            return
+        self.refused += 1
+        codes = ", ".join(dict.fromkeys(attempt.code for attempt in outcome.attempts))
+        self._handed_back = f"not put in time; errors: {codes or 'none'}"
 
     def _tell(self) -> None:
         if self._told:
             told, self._told = self._told, []
             self._accepted(told)
+        if self._handed_back:
+            raise StreamgaugeError(f"stream: {self.refused:,} messages {self._handed_back}")

@@ -38,6 +38,9 @@ from .scenario import SECOND_MS, Rule, Scenario
 
 RULE = Rule().name
 LIMIT = Rule().threshold
+WHOLE_SECONDS = 300  # a run in which rooms have the time to overheat and to cool
+HEATING_SECONDS, COOLING_SECONDS = 90, 115  # until a room is too hot, until its alert is resolved
+QUICK_PERIOD = 2  # seconds between readings: five of them come while a room is hot
 LASTING = ("stuck_relay", "stuck_sensor", "drift", "dropout", "wrong_clock", "churn", "old_data")
 
 _Waiting = tuple[str, bytes, str, int]  # key, payload, topic, time
@@ -77,12 +80,16 @@ class Fleet:
         self.counts: Counter[str] = Counter()
         self.names = [f"t-{number:05}" for number in range(devices)]
         faults = self.scenario.faults
+        whole = {"stuck_relay": max(seconds, WHOLE_SECONDS)}
         self._spans = {
-            name: Span.draw(getattr(faults, name), name, devices, seconds, seed) for name in LASTING
+            name: Span.draw(getattr(faults, name), name, devices, whole.get(name, seconds), seed)
+            for name in LASTING
         }
         self._rooms = Rooms(devices, seed)
         periods = np.array(self.scenario.periods)
         self._period = periods[Draws(seed, "periods").integers(0, len(periods) - 1, devices)]
+        if seconds <= WHOLE_SECONDS and faults.stuck_relay.share > 0:
+            self._begin_before(WHOLE_SECONDS - seconds)
         self._place = np.arange(devices)
         self._sent = np.zeros(devices, np.int64)  # the number of each device's next message
         self._frozen = np.zeros(devices, np.int64)  # tenths; what each sensor read before
@@ -103,6 +110,27 @@ class Fleet:
         self._heads = [self._head(place) for place in range(devices)]
         self._numbers = [b"0"]  # texts of the numbers of messages, made as they are reached
         self._topics = [f"home/{place}/thermostat" for place in range(devices)]
+
+    def _begin_before(self, seconds: int) -> None:
+        """Have relays been stuck since before a short run, in which no room could get too hot.
+
+        The rooms are as warm at its start as that makes them. One device that has no other fault
+        overheats, and is repaired so early that its alert is resolved before the end.
+        """
+        stuck = self._spans["stuck_relay"]
+        begin, end = (side - 0.6 * seconds for side in stuck)
+        others = [span.hit for name, span in self._spans.items() if name != "stuck_relay"]
+        own = {line["device"] for line in self.thresholds()}
+        fit = self._period <= QUICK_PERIOD
+        for hit in others:
+            fit[hit] = False
+        fit &= np.array([name not in own for name in self.names])
+        sure = int(np.argmax(fit))
+        end[sure] = max(0, self.seconds - COOLING_SECONDS)
+        begin[sure] = end[sure] - HEATING_SECONDS
+        self._spans["stuck_relay"] = earlier = Span(begin, end)
+        for tick in range(-WHOLE_SECONDS, 1):
+            self._rooms.step(self.start + tick * SECOND_MS, earlier.active(tick))
 
     @classmethod
     def of(cls, scenario: Scenario) -> Fleet:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -221,8 +223,18 @@ def test_an_idle_connection_is_kept_alive() -> None:
             clock[0] += mqtt_publish.KEEP_ALIVE_SECONDS / 2 + 1
             out.tend()
             out.tend()
+        arrive(lambda: broker.pings == 4)
         out.close()
     assert broker.pings == 4 and out.reconnects == 0
+
+
+def arrive(there: Callable[[], bool]) -> None:
+    """Wait for what the thread of the broker is to see."""
+    pause = threading.Event()
+    for _ in range(1000):
+        if there():
+            return
+        pause.wait(0.01)
 
 
 def self_signed(folder: Path) -> tuple[str, str]:
