@@ -24,7 +24,7 @@ ShardMap.find = lambda self, key: self._shards[0].shard_id
 producers.Producer.__init__.__kwdefaults__["live_seconds_max"] = 0.2
 from streamgauge.producers import packer
 packer.Packer.settle = lambda self, sent: [
-    self._ledger.placed(parcel, told) for _, parcel, told in sent]
+    self._accounts.placed(parcel, told) for _, parcel, told in sent]
 """
 
 pytestmark = pytest.mark.slow
