@@ -35,6 +35,7 @@ from ..engine.sinks.base import Patience
 from ..rules import plan
 from ..rules.edges import Edges
 from ..rules.spec import Spec, load
+from .forwarding import forward
 from .inherit import ancestors, joined
 from .listing import Lister
 from .recall import FULL_EVERY, oldest_kept, recall, written
@@ -106,6 +107,7 @@ class Handler:
         self._stream = stream or (lambda name: _stream(edges, name))
         self._source = spec.source.stream  # where events do not say it
         self._alerts, self._errors = edges.alerts(), edges.errors()
+        self._forward = forward(spec, edges)
         self._states, self._limits = edges.states(), edges.thresholds()
         self._now, self._sleep, self._log = now, sleep, log
         self._warm: dict[str, _Warm] = {}
@@ -172,6 +174,10 @@ class Handler:
             return False
         if outcome.alerts:
             patience.insist(lambda: self._alerts.deliver(outcome.alerts))
+        if outcome.forwarded:
+            assert self._forward is not None, "a rule forwards, so there is a sink"
+            deliver = self._forward.deliver
+            patience.insist(lambda: deliver(outcome.forwarded))
         if outcome.rejected:
             patience.insist(lambda: self._errors.deliver(outcome.rejected))
         return True
