@@ -134,8 +134,9 @@ def _run(
         shard=shard_of(broker.client_id, time.time()), log=log,
     )  # fmt: skip
     link = Link(
-        broker, [route.filter for route in routes], bridge.take, full=lambda: bridge.full, log=log
-    )
+        broker, [route.filter for route in routes], bridge.take, begin=bridge.begin,
+        full=lambda: bridge.full, log=log,
+    )  # fmt: skip
     pulse = Pulse(Parts(bridge, link, producer.counters))
     say(f"bridge: {broker.url} to stream {stream}, as {broker.client_id}")
     with _listening(listen, pulse), closing(link):
@@ -147,7 +148,8 @@ def _run(
     counts = bridge.counts
     say(
         f"{counts.received:,} messages: {counts.records:,} records put, {counts.filtered:,} taken"
-        f" by no route, {counts.rejected:,} rejected; {counts.acknowledged:,} acknowledged"
+        f" by no route, {counts.rejected:,} rejected, {counts.recognised:,} known again;"
+        f" {counts.acknowledged:,} acknowledged"
     )
     if not good:
         left = bridge.in_flight.open

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ..engine.errors import StreamgaugeError
 from .mqtt import Message
+from .mqtt_filters import filters_by_identifier
 
 KEEPALIVE_SECONDS = 10  # a link that is dead and does not say so is seen within twice this
 CONNECT_SECONDS_MAX = 5.0
@@ -77,6 +78,7 @@ class Link:
         filters: Sequence[str],
         take: Callable[[Message], None],
         *,
+        begin: Callable[[bool], None] = lambda resumed: None,
         full: Callable[[], bool] = lambda: False,
         log: Callable[..., None] = lambda event, **fields: None,
         now: Callable[[], float] = time.monotonic,
@@ -86,7 +88,8 @@ class Link:
         """Make the client; nothing is connected yet.
 
         Args:
-            filters: topic filters. take: is handed each message.
+            filters: topic filters. take: is handed each message. begin: is told of each new
+                connection, and whether the broker has kept the session.
             full: says that no more are to be read for now. log: log(event, **fields).
         """
         try:
@@ -100,10 +103,12 @@ class Link:
             ) from None
         self.connection, self.connected = 0, False
         self.reconnects: dict[str, int] = {}
-        self._broker, self._take, self._full, self._log = broker, take, full, log
+        self._broker, self._take, self._begin, self._full = broker, take, begin, full
+        self._log = log
         self._now, self._sleep, self._random = now, sleep, random
-        shared = f"$share/{broker.share}/" if broker.share else ""
-        self._subscriptions = [(shared + one, broker.qos) for one in dict.fromkeys(filters)]
+        self._shared = f"$share/{broker.share}/" if broker.share else ""
+        self._filters = filters_by_identifier(filters)
+        self._asked: dict[int, str] = {}  # topic filters by the packet id of their SUBSCRIBE
         self._properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         self._properties.SessionExpiryInterval = SESSION_SECONDS
         self._properties.ReceiveMaximum = min(broker.max_in_flight, RECEIVE_MAX)
@@ -209,14 +214,35 @@ class Link:
         self.connection += 1
         self.connected, self._since = True, self._now()
         self._log("connected", connection=self.connection, session_present=flags.session_present)
-        client.subscribe(self._subscriptions)
+        self._begin(bool(flags.session_present))
+        self._subscribe(getattr(more, "SubscriptionIdentifierAvailable", 1) != 0)
+
+    def _subscribe(self, identified: bool) -> None:
+        """Subscribe to each filter, under an identifier that its messages carry, if brokers can."""
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
+        self._asked.clear()
+        for identifier, topics in self._filters.items():
+            properties: Any = None
+            if identified:
+                properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
+                properties.SubscriptionIdentifier = identifier
+            for topic in topics:
+                options = SubscribeOptions(qos=self._broker.qos)
+                asked = [(self._shared + topic, options)]
+                _, packet_id = self._client.subscribe(asked, properties=properties)
+                if packet_id is not None:
+                    self._asked[packet_id] = topic
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, more: Any) -> None:
         self._lost(str(reason), "the broker has closed it" if flags.is_disconnect_packet_from_server
                    else "the link is cut")  # fmt: skip
 
     def _on_subscribe(self, client: Any, data: Any, mid: int, reasons: Any, more: Any) -> None:
-        for (topic, _), reason in zip(self._subscriptions, reasons, strict=False):
+        topic = self._shared + self._asked.get(mid, "")
+        for reason in reasons:
             if reason.is_failure:
                 self._log("subscription_refused", topic=topic, reason=str(reason))
                 if self.connection == 1:
@@ -226,7 +252,9 @@ class Link:
     def _on_message(self, client: Any, data: Any, message: Any) -> None:
         self._messages += 1
         packet_id = message.mid if message.qos else 0
-        given = Message("", bytes(message.payload), packet_id, self.connection, message.dup)
+        numbers = getattr(message.properties, "SubscriptionIdentifier", ())
+        filters = frozenset(one for number in numbers for one in self._filters.get(number, ()))
+        given = Message("", bytes(message.payload), packet_id, message.dup, True, filters)
         try:
             self._take(given._replace(topic=message.topic))
         except UnicodeDecodeError as error:  # brokers should let no such topic through

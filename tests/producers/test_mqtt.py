@@ -2,103 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import scripted_broker as broker
-from memory_kinesis import Clock, Faults, MemoryKinesis, firsts, producer
+from bridge_rig import TOPIC, Rig, acknowledged, connected, reading
+from memory_kinesis import Faults, MemoryKinesis, firsts
 from scripted_broker import ScriptedBroker
 
-from streamgauge.engine.batch import Rejected
 from streamgauge.engine.errors import StreamgaugeError
-from streamgauge.engine.sinks.local import MemorySink
-from streamgauge.producers.mqtt import Bridge, Message, shard_of
-from streamgauge.producers.mqtt_link import KEEPALIVE_SECONDS, Broker, Link
+from streamgauge.producers.mqtt import Message
+from streamgauge.producers.mqtt_link import KEEPALIVE_SECONDS
 from streamgauge.rules.project import Route
-
-TOPIC = "home/7/thermostat"
-TURNS_MAX = 200
-ROUTE = ("SELECT *, topic() AS topic FROM 'home/+/thermostat' WHERE t < 100", "${topic(2)}")
-
-
-class Rig:
-    """A bridge with everything around it in memory but the socket."""
-
-    def __init__(self, url: str, stream: MemoryKinesis, most: int = 100, **more: Any) -> None:
-        self.clock, self.stream = Clock(), stream
-        self.errors: MemorySink[Rejected] = MemorySink()
-        self.events: list[dict[str, Any]] = []
-        self.producer = producer(
-            stream, self.clock, linger_seconds=0.0, rate=None, live_seconds_max=float("inf")
-        )
-        self.bridge = Bridge(
-            [Route(*ROUTE)], self.producer, self.errors, max_in_flight=most,
-            shard=shard_of("bridge-1", 0.0), log=self.log, now=self.clock.now,
-            wall=self.clock.now, random=lambda: 1.0,
-        )  # fmt: skip
-        self.link = Link(
-            Broker(url, "bridge-1", max_in_flight=most, **more), ["home/+/thermostat"],
-            self.bridge.take, full=lambda: self.bridge.full, log=self.log, now=self.clock.now,
-            sleep=self.clock.sleep, random=lambda: 1.0,
-        )  # fmt: skip
-
-    def log(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def turn(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.link.turn(0.02, reading=not self.bridge.full)
-            self.bridge.turn()
-            self.bridge.acknowledge(self.link)
-
-    def until(self, reached: Callable[[], bool]) -> None:
-        for _ in range(TURNS_MAX):
-            if reached():
-                return
-            self.turn()
-        raise AssertionError("it does not come")
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in self.events if one["event"] == event]
 
 
 @pytest.fixture
 def there() -> Iterator[ScriptedBroker]:
     with ScriptedBroker() as found:
         yield found
-
-
-def connected(there: ScriptedBroker, rig: Rig, session: bool = False) -> broker.Packet:
-    """Let the bridge connect and subscribe; its CONNECT."""
-    rig.until(lambda: rig.link._client.socket() is not None)
-    first = there.accept()
-    there.send(broker.connack(session))
-    rig.until(lambda: rig.link.connected)
-    rig.turn(2)
-    asked = there.receive()
-    assert asked.type == broker.SUBSCRIBE
-    there.send(broker.suback(asked))
-    rig.turn()
-    return first
-
-
-def acknowledged(there: ScriptedBroker, rig: Rig, count: int) -> list[int]:
-    """The packet ids that are acknowledged, in order, once there are so many, and no more come."""
-    found: list[int] = []
-
-    def enough() -> bool:
-        found.extend(one.packet_id for one in there.received() if one.type == broker.PUBACK)
-        return len(found) >= count
-
-    rig.until(enough)
-    rig.turn(2)
-    enough()
-    return found
-
-
-def reading(number: int, more: str = "") -> bytes:
-    return b'{"n":%d,"t":21.50%b}' % (number, more.encode())
 
 
 def test_messages_go_to_the_stream_and_are_acknowledged_in_their_order(
@@ -345,33 +266,8 @@ def test_shared_subscriptions(there: ScriptedBroker) -> None:
     assert b"$share/bridges/home/+/thermostat\x01" in there.receive().body
 
 
-def test_the_end_waits_for_outcomes_and_acknowledges_them(there: ScriptedBroker) -> None:
-    stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
-    rig = Rig(there.url, stream)
-    connected(there, rig)
-    there.send(*(broker.publish(TOPIC, reading(n), n) for n in (1, 2)))
-    rig.until(lambda: rig.bridge.counts.received == 2)
-    assert not rig.bridge.finish(rig.link, 0.5)
-    stream.faults.throttled = 0.0
-    assert rig.bridge.finish(rig.link, 60.0)
-    rig.link.close()
-    packets = there.received()
-    assert [one.packet_id for one in packets if one.type == broker.PUBACK] == [1, 2]
-    assert packets[-1].type == broker.DISCONNECT
-
-
-def test_what_is_handed_back_at_the_end_is_not_acknowledged(there: ScriptedBroker) -> None:
-    rig = Rig(there.url, MemoryKinesis(1, faults=Faults(throttled=1.0)))
-    connected(there, rig)
-    there.send(broker.publish(TOPIC, reading(1), 1))
-    rig.turn(2)
-    rig.producer.close(0.0)
-    rig.turn(2)
-    assert acknowledged(there, rig, 0) == [] and rig.bridge.in_flight.open == 0
-
-
 def test_a_topic_that_is_no_text_goes_to_the_error_stream() -> None:
     rig = Rig("mqtt://127.0.0.1:1", MemoryKinesis(1))
-    rig.bridge.take(Message("home/\\xff", b"x", 1, 1, readable=False))
+    rig.bridge.take(Message("home/\\xff", b"x", 1, readable=False))
     rig.bridge.turn()
     assert [(row.reason, row.data) for row in rig.errors.rows] == [("topic", b"x")]

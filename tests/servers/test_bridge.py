@@ -219,9 +219,11 @@ def test_m2_the_broker_is_killed(tmp_path: Path) -> None:
             last = set(sent.acknowledged[-100:])
             eventually(lambda: last <= set(there(stream)), bridge)
             assert bridge.end() == 0, bridge
-    counts = re.search(r"([\d,]+) messages: ([\d,]+) records put, 0 taken by no route, 0 rejected",
-                       bridge.log.read_text())  # fmt: skip
-    assert counts and counts[1] == counts[2]
+    counts = re.search(r"([\d,]+) messages: ([\d,]+) records put, 0 taken by no route, 0 rejected, "
+                       r"([\d,]+) known again", bridge.log.read_text())  # fmt: skip
+    assert counts
+    messages, put, known = (int(text.replace(",", "")) for text in counts.groups())
+    assert messages == put + known
     found = firsts(readings(stream))
     for device, wanted in firsts(sent.acknowledged).items():
         kept = set(found[device])
