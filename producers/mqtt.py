@@ -79,7 +79,10 @@ class Stream(Protocol):
 class Link(Protocol):
     """What the bridge needs of a connection to a broker; `mqtt_link.Link` is one."""
 
-    connected: bool
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        ...
 
     def turn(self, seconds: float, reading: bool) -> None:
         """Move bytes both ways, for at most so long; messages go to the one it was made with."""

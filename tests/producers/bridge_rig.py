@@ -12,7 +12,9 @@ from scripted_broker import ScriptedBroker
 from streamgauge.engine.batch import Rejected
 from streamgauge.engine.sinks.local import MemorySink
 from streamgauge.producers.mqtt import Bridge, shard_of
-from streamgauge.producers.mqtt_link import Broker, Link
+from streamgauge.producers.mqtt_broker import Broker
+from streamgauge.producers.mqtt_link import Link
+from streamgauge.producers.mqtt_quick import QuickLink
 from streamgauge.rules.project import Route
 
 TOPIC = "home/7/thermostat"
@@ -21,10 +23,17 @@ ROUTE = ("SELECT *, topic() AS topic FROM 'home/+/thermostat' WHERE t < 100", "$
 
 
 class Rig:
-    """A bridge with everything around it in memory but the socket."""
+    """A bridge with everything around it in memory but the socket.
+
+    client: whose code talks to the broker.
+    """
+
+    client: type[Link] | type[QuickLink] = Link
+    open: list[Rig] = []
 
     def __init__(self, url: str, stream: MemoryKinesis, most: int = 100, **more: Any) -> None:
         self.clock, self.stream = Clock(), stream
+        self.open.append(self)
         self.errors: MemorySink[Rejected] = MemorySink()
         self.events: list[dict[str, Any]] = []
         self.producer = producer(
@@ -35,11 +44,22 @@ class Rig:
             shard=shard_of("bridge-1", 0.0), log=self.log, now=self.clock.now,
             wall=self.clock.now, random=lambda: 1.0,
         )  # fmt: skip
-        self.link = Link(
+        self.link = self.client(
             Broker(url, "bridge-1", max_in_flight=most, **more), ["home/+/thermostat"],
             self.bridge.take, begin=self.bridge.begin, full=lambda: self.bridge.full,
             log=self.log, now=self.clock.now, sleep=self.clock.sleep, random=lambda: 1.0,
         )  # fmt: skip
+
+    @classmethod
+    def close_all(cls) -> None:
+        while cls.open:
+            cls.open.pop().link.close()
+
+    @property
+    def trying(self) -> bool:
+        """Whether there is a socket, whatever the broker says."""
+        link = self.link
+        return (link._client.socket() if isinstance(link, Link) else link._socket) is not None
 
     def log(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
@@ -61,9 +81,12 @@ class Rig:
         return [one for one in self.events if one["event"] == event]
 
 
+CLIENTS = {"paho": Link, "quick": QuickLink}
+
+
 def connected(there: ScriptedBroker, rig: Rig, session: bool = False) -> broker.Packet:
     """Let the bridge connect and subscribe; its CONNECT."""
-    rig.until(lambda: rig.link._client.socket() is not None)
+    rig.until(lambda: rig.trying)
     first = there.accept()
     there.send(broker.connack(session))
     rig.until(lambda: rig.link.connected)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import scripted_broker as broker
 from botocore.exceptions import ClientError
-from bridge_rig import TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading
+from bridge_rig import CLIENTS, TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading
 from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
@@ -18,10 +18,15 @@ from streamgauge.producers.mqtt_filters import filters_by_identifier
 from streamgauge.rules.project import Route
 
 
-@pytest.fixture
-def there() -> Iterator[ScriptedBroker]:
+@pytest.fixture(params=CLIENTS)
+def there(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScriptedBroker]:
+    """A broker for either client."""
+    monkeypatch.setattr(Rig, "client", CLIENTS[request.param])
     with ScriptedBroker() as found:
         yield found
+        Rig.close_all()
 
 
 def test_the_end_waits_for_outcomes_and_acknowledges_them(there: ScriptedBroker) -> None:
@@ -65,12 +70,12 @@ def test_what_a_resumed_session_sends_again_is_known_and_put_once(
     rig.until(lambda: not rig.link.connected)
     if settled:
         stream.faults.throttled = 0.0
-        rig.clock.seconds += 10
+        rig.clock.seconds += 6
         rig.until(lambda: rig.bridge.in_flight.open == 0)
     rig.clock.seconds += 60
     connected(there, rig, session=kept)
     stream.faults.throttled = 0.0
-    rig.clock.seconds += 10
+    rig.clock.seconds += 6
     # 2 is another message by now, 3 is one that looks like a repeat and is none.
     again = [(1, reading(1), True), (2, reading(22), False), (3, reading(33), True)]
     there.send(*(broker.publish(TOPIC, data, n, dup) for n, data, dup in again))
@@ -106,7 +111,7 @@ def test_routes_whose_filters_overlap_take_a_message_once_each(there: ScriptedBr
 
 def test_a_broker_without_identifiers_is_not_asked_for_them(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
-    rig.until(lambda: rig.link._client.socket() is not None)
+    rig.until(lambda: rig.trying)
     there.accept()
     there.send(broker.packet(broker.CONNACK, 0, b"\x00\x00\x02\x29\x00"))
     rig.until(lambda: rig.link.connected)
@@ -127,7 +132,7 @@ def test_the_bytes_on_their_way_are_bounded_too(
     rig.turn(20)
     assert rig.bridge.full and rig.bridge.counts.received == 3
     stream.faults.throttled = 0.0
-    rig.clock.seconds += 10
+    rig.clock.seconds += 6
     assert acknowledged(there, rig, 8) == list(range(1, 9))
     assert rig.bridge.in_flight.bytes == 0
 

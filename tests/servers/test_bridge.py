@@ -54,14 +54,16 @@ partition_key = "${{topic(2)}}"
 class Bridge:
     """A process of the bridge."""
 
+    client = "paho"
+
     def __init__(self, folder: Path, toml: str, url: str, **env: str) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "p.toml").write_text(toml)
         self.log = folder / "log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamgauge", "bridge", "p.toml"], cwd=folder, stderr=log,
-                stdout=log, stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "streamgauge", "bridge", "p.toml", "--client", self.client],
+                cwd=folder, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
                 env={**os.environ, "AWS_ENDPOINT_URL": url, **env},
             )  # fmt: skip
 
@@ -78,6 +80,12 @@ class Bridge:
 
     def __repr__(self) -> str:
         return self.log.read_text()[-3000:]
+
+
+@pytest.fixture(autouse=True, params=["paho", "quick"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either client, in every test."""
+    monkeypatch.setattr(Bridge, "client", request.param)
 
 
 class Publisher:
