@@ -80,8 +80,9 @@ class Broker:
 class Tries:
     """When the next connection is to be tried.
 
-    connection: how many there were. connected: whether there is one now. reconnects: by cause.
-    fatal: why there is no use in trying, None while there is.
+    connection: how many there were. connected: whether there is one now. granted: how many
+    subscriptions it has. reconnects: by cause. fatal: why there is no use in trying, None while
+    there is.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Tries:
         log: Callable[..., None],
     ) -> None:
         """Let the first try be due."""
-        self.connection, self.connected = 0, False
+        self.connection, self.connected, self.granted = 0, False, 0
         self.reconnects: dict[str, int] = {}
         self.fatal: StreamgaugeError | None = None
         self.at = 0.0
@@ -112,6 +113,7 @@ class Tries:
     def made(self, session_present: bool) -> None:
         """Note that there is a connection."""
         self.connection += 1
+        self.granted = 0
         self.connected, self._since = True, self._now()
         self._log("connected", connection=self.connection, session_present=session_present)
 
@@ -130,6 +132,10 @@ class Tries:
         """Note that the broker refuses us for good; at first that is the end."""
         if not self.connection:
             self.fatal = StreamgaugeError(f"mqtt: {self._broker.url} refuses us: {reason}")
+
+    def topic_granted(self) -> None:
+        """Note that the broker has taken a subscription."""
+        self.granted += 1
 
     def topic_refused(self, topic: str, reason: str) -> None:
         """Note that the broker refuses a topic; at the first connection that is the end."""

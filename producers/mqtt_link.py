@@ -195,6 +195,8 @@ class Link:
         for reason in reasons:
             if reason.is_failure:
                 self.tries.topic_refused(topic, str(reason))
+            else:
+                self.tries.topic_granted()
 
     def _on_message(self, client: Any, data: Any, message: Any) -> None:
         self._messages += 1

@@ -310,6 +310,8 @@ class QuickLink:
             for code in body[at:]:
                 if code >= FAILED:
                     self.tries.topic_refused(self._broker.subscription(topic), _reason(code))
+                else:
+                    self.tries.topic_granted()
         elif kind == DISCONNECT:
             self._lost(_reason(body[0] if body else 0), "the broker has closed it")
         else:
