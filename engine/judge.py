@@ -58,7 +58,7 @@ class Rule:
     forward: Forward | None = None
 
 
-_STAGES = {
+STAGES = {
     "measure_missing": "measure",
     "measure_type": "measure",
     "partition_key": "forward",
@@ -175,7 +175,7 @@ class Judge:
     def _refuse(
         self, index: int, rows: Ints, rule: str, reason: str, messages: Sequence[str]
     ) -> None:
-        stage = _STAGES.get(reason, "window")
+        stage = STAGES.get(reason, "window")
         self._refused[rows] = True
         for row, message in zip(rows.tolist(), messages, strict=True):
             rejected = self._batch.reject(row, stage, reason, message, rule)

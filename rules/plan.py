@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -97,25 +97,12 @@ class Pipeline(engine.Pipeline):
     ) -> Pipeline:
         """Compile the rules of a spec and lay out the engine for them; see `load`."""
         _refuse_unsupported(spec, origin)
-        compiled = compile_rules(spec, origin)
-        forwards = forwarding(spec, origin)
-        schema = Schema(
-            device=spec.record.device,
-            time=spec.record.time,
-            time_unit=spec.record.time_unit,
-            topic=spec.record.topic,
-            fields=tuple(sorted({path for rule in compiled for path in rule.reads})),
-            max_clock_skew=spec.delivery.max_clock_skew,
-            arrival=arrival,
-            constants=dict(constants or {}),
-        )
-        defaults = [(rule.name, rule.threshold, rule.clear_margin) for rule in spec.rules]
-        store = _store(thresholds)
-        limits = Thresholds(store, defaults, spec.thresholds.refresh / 1000, now)
+        rules = compiled_rules(spec, origin)
+        limits, store = thresholds_of(spec, thresholds, now)
         self = cls(
             spec.pipeline.name,
-            [_rule(spec, *of) for of in zip(spec.rules, compiled, forwards, strict=True)],
-            Decoder(schema),
+            rules.rules,
+            Decoder(schema_of(spec, rules.reads, constants, arrival)),
             limits,
             allowed_lateness=spec.delivery.allowed_lateness,
             forget_after=spec.delivery.forget_after,
@@ -124,10 +111,7 @@ class Pipeline(engine.Pipeline):
             now=now,
         )
         self.spec = spec
-        self.warnings = (
-            *(problem for rule in compiled for problem in rule.warnings),
-            *_unknown_rules(store, spec),
-        )
+        self.warnings = (*rules.warnings, *_unknown_rules(store, spec))
         self._sinks = tuple(sinks)
         return self
 
@@ -166,6 +150,56 @@ class Pipeline(engine.Pipeline):
                 sink.deliver(self._owed)
         self._told += len(self._owed)
         self._owed = []
+
+
+class Rules(NamedTuple):
+    """The rules of a spec as the engine takes them.
+
+    reads: the paths that they read, sorted. warnings: what is legal but hardly meant.
+    """
+
+    rules: list[Rule]
+    reads: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+
+
+def compiled_rules(spec: specs.Spec, origin: str = "pipeline") -> Rules:
+    """Compile the rules of a spec; ConfigError tells the problems of all of them."""
+    compiled = compile_rules(spec, origin)
+    forwards = forwarding(spec, origin)
+    return Rules(
+        [_rule(spec, *of) for of in zip(spec.rules, compiled, forwards, strict=True)],
+        tuple(sorted({path for rule in compiled for path in rule.reads})),
+        tuple(problem for rule in compiled for problem in rule.warnings),
+    )
+
+
+def schema_of(
+    spec: specs.Spec,
+    reads: tuple[str, ...],
+    constants: Mapping[str, Any] | None = None,
+    arrival: str | None = None,
+) -> Schema:
+    """Where things stand in a message, for rules that read these paths."""
+    return Schema(
+        device=spec.record.device,
+        time=spec.record.time,
+        time_unit=spec.record.time_unit,
+        topic=spec.record.topic,
+        fields=reads,
+        max_clock_skew=spec.delivery.max_clock_skew,
+        arrival=arrival,
+        constants=dict(constants or {}),
+    )
+
+
+def thresholds_of(
+    spec: specs.Spec, given: Limits | None, now: Callable[[], float]
+) -> tuple[Thresholds, ThresholdStore | None]:
+    """The limits of a spec's rules over a table, and that table."""
+    defaults = [(rule.name, rule.threshold, rule.clear_margin) for rule in spec.rules]
+    store = _store(given)
+    return Thresholds(store, defaults, spec.thresholds.refresh / 1000, now), store
 
 
 def compile_rules(spec: specs.Spec, origin: str = "pipeline") -> list[Compiled]:

@@ -80,6 +80,7 @@ class Shared(MetaPathFinder):
         "mosquitto": "servers/mosquitto.py",
         "payloads": "engine/payloads.py",
         "plain_kpl": "golden/plain_kpl.py",
+        "plain_panes": "golden/plain_panes.py",
         "plain_oracle": "golden/plain_oracle.py",
         "plain_payload": "golden/plain_payload.py",
         "plain_truth": "producers/plain_truth.py",
