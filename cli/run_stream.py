@@ -10,6 +10,7 @@ from .listening import listening
 from .running import Options, log, notes, report, say
 
 if TYPE_CHECKING:
+    from ..consumers.fanout import FanOut
     from ..consumers.local import LocalConsumer
     from ..consumers.totals import Totals
     from ..consumers.workers import Workers
@@ -25,14 +26,22 @@ def run(options: Options, stop: Stop) -> bool:
     """
     from ..engine.stores.thresholds import FileThresholds
     from ..rules.edges import Edges
-    from ..rules.plan import Pipeline
+    from ..rules.plan import Pipeline, compiled_rules
+    from ..rules.plan_fan_out import FAN_OUT, plan_merger
 
     spec = options.spec
     edges = Edges(spec)
     store = None if options.thresholds is None else FileThresholds(options.thresholds)
-    planned = Pipeline.plan(spec, store, origin=options.origin)  # tells problems before any read
-    for note in (*planned.warnings, *notes(options, piped=False)):
+    fan_out = spec.delivery.mode == FAN_OUT
+    if fan_out:  # tells problems before any read
+        plan_merger(spec, store, origin=options.origin)
+        warnings = compiled_rules(spec, options.origin).warnings
+    else:
+        warnings = Pipeline.plan(spec, store, origin=options.origin).warnings
+    for note in (*warnings, *notes(options, piped=False)):
         say(str(note))
+    if fan_out:
+        return _fan_out(options, stop, edges)
     if spec.delivery.workers > 1:
         return _several(options, stop, edges)
     return _one(options, stop, edges)
@@ -80,6 +89,51 @@ def _one(options: Options, stop: Stop, edges: Edges) -> bool:
     return good
 
 
+def _fan_out(options: Options, stop: Stop, edges: Edges) -> bool:
+    """Read every shard in this process, and have the chunks reduced here or by others."""
+    from functools import partial
+
+    from ..consumers.fanout import FanOut
+    from ..consumers.fanout_pool import Here, Processes
+    from ..consumers.kinesis_reader import KinesisReader
+    from ..consumers.listen import Questions
+    from ..consumers.local import host
+    from ..consumers.metrics import Metrics
+    from ..consumers.totals import Totals
+    from ..engine.counts import Counts
+    from ..engine.sinks.local import FileSink
+    from ..engine.stores.thresholds import FileThresholds
+    from ..rules.plan_fan_out import plan_merger
+
+    spec, questions, metrics = options.spec, Questions(), Metrics()
+    assert spec.source.stream is not None
+    totals = Totals(Counts(rule.name for rule in spec.rules))
+    reader = KinesisReader(edges.service("kinesis"), spec.source.stream)
+    shared = host(
+        spec, reader, edges=edges,
+        alerts=None if options.alerts is None else FileSink(options.alerts),
+        observe=totals.add, log=log, metrics=metrics,
+    )  # fmt: skip
+    limits = edges.thresholds()
+    if options.thresholds is not None:
+        limits = FileThresholds(options.thresholds)
+    workers = spec.delivery.workers
+    pool = Here(spec, time.sleep) if workers == 1 else Processes(spec, workers, log)
+    consumer: FanOut
+    consumer = FanOut(
+        reader, shared, partial(plan_merger, spec, limits), pool, until_end=options.until_end,
+        tend=lambda: questions.answer(consumer.inspect),
+    )  # fmt: skip
+    started = time.monotonic()
+    with listening(options.listen, lambda: [metrics.snapshot()], consumer, questions):
+        try:
+            consumer.run(stop)
+        finally:
+            shared.alerts.close()
+            good = _report(options, totals, consumer, time.monotonic() - started)
+    return good
+
+
 def _several(options: Options, stop: Stop, edges: Edges) -> bool:
     """Read the shards in processes of their own."""
     from ..consumers.kinesis_reader import KinesisReader
@@ -116,7 +170,7 @@ def _several(options: Options, stop: Stop, edges: Edges) -> bool:
 
 
 def _report(
-    options: Options, totals: Totals, consumer: LocalConsumer | Workers, seconds: float
+    options: Options, totals: Totals, consumer: LocalConsumer | Workers | FanOut, seconds: float
 ) -> bool:
     left = []
     if consumer.unsaved:

@@ -25,6 +25,7 @@ class Listing:
     """The shards of one stream: those handed out to be read, and those read to their end.
 
     due_at: when to look again, on the clock of the host. known: the stream has been listed.
+    refused: the last look was. names: all shards, as of the last look that was not.
     unread: shards whose parents have not ended, as of the last look.
     """
 
@@ -35,7 +36,8 @@ class Listing:
         self.started: set[str] = set()
         self.finished: set[str] = set()
         self.unread: list[str] = []
-        self.known = False
+        self.known = self.refused = False
+        self.names: set[str] = set()
         self.due_at = now()
         self._stream = stream
         self._now = now
@@ -54,11 +56,13 @@ class Listing:
             listed = self._stream.shards()
         except UnavailableError as error:
             pause = self._backoff.pause(error)
+            self.refused = True
             self.due_at = self._now() + pause
             self._log("waiting", step="list", seconds=round(pause, 3), cause=str(error))
             return []
         self._backoff.clear()
-        names = {shard.shard_id for shard in listed}
+        self.refused = False
+        names = self.names = {shard.shard_id for shard in listed}
         new = [shard for shard in listed if shard.shard_id not in self.started]
         ready = [shard for shard in new if names & set(shard.parents) <= self.finished]
         self.started.update(shard.shard_id for shard in ready)

@@ -35,8 +35,6 @@ def unsupported(spec: Spec) -> Iterator[Problem]:
     """What a pipeline file asks for and this host cannot do yet: it refuses rather than ignores."""
     if spec.source.out_of_range != "evaluate":
         yield Problem("source.out_of_range", 'only "evaluate" is supported here yet')
-    if spec.delivery.mode != "ordered":
-        yield Problem("delivery.mode", 'only "ordered" is supported here yet')
     if spec.archive is not None:
         yield Problem("archive", "an archive is not written here yet", "remove the table")
 

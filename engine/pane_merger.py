@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -195,6 +195,24 @@ class Merger:
                 )
             )
         return sorted(found, key=lambda alert: alert.device)
+
+    def inspect(self, device: str) -> list[dict[str, Any]]:
+        """What each rule knows of a device now; nothing where it is unknown."""
+        number = self._devices.ids[device] if device in self._devices.ids else -1
+        if number < 0:
+            return []
+        found = []
+        for rule, of in zip(self.rules, self._of, strict=True):
+            of.alerts.reserve(number + 1)
+            seen = int(of.seen[number]) if number < len(of.seen) else NO_TIME
+            pending = int(of.alerts.pending[number])
+            firing = bool(of.alerts.firing[number])
+            found.append({
+                "rule": rule.name, "device": device,
+                "state": "firing" if firing else "ok" if pending == NO_TIME else "pending",
+                "time": None if seen == NO_TIME else seen,
+            })  # fmt: skip
+        return found
 
     @property
     def firing(self) -> dict[str, int]:

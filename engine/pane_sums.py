@@ -43,9 +43,7 @@ class PaneSums:
         self.reserve(int(device.max(initial=-1)) + 1)
         exponent = np.frexp(panes.unit)[1].astype(np.int64)
         fresh = self.count[device] == 0
-        new = device[fresh]
-        self._exponent[new] = exponent[fresh]
-        self._high[new] = self._low[new] = 0  # as limbs nothing may be 2**42 less 1 unit
+        self._exponent[device[fresh]] = exponent[fresh]
         self.count[device] += panes.samples
         self._move(device, panes, exponent, 1)
 

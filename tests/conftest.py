@@ -58,6 +58,7 @@ class Shared(MetaPathFinder):
         "bridge_rig": "producers/bridge_rig.py",
         "cloud": "sim/cloud.py",
         "drawn": "sim/drawn.py",
+        "drawn_panes": "golden/drawn_panes.py",
         "drive": "drive.py",
         "effort": "effort.py",
         "fake_broker": "producers/fake_broker.py",
