@@ -113,7 +113,7 @@ class Producer:
         writer = KinesisWriter(service, stream)
         self._stream, self._aggregate = stream, aggregate
         self._record_bytes_max = record_bytes_max
-        self._plain_max = record_bytes_max - 4 * kinesis.KEY_CHARACTERS_MAX - WRAPPED_BYTES
+        plain_max = record_bytes_max - 4 * kinesis.KEY_CHARACTERS_MAX - WRAPPED_BYTES
         self._linger, self._live = linger_seconds, live_seconds_max
         self._buffer_max, self._wait_for_room = buffer_bytes_max, wait_for_room
         self._now, self._sleep = now, sleep
@@ -125,8 +125,8 @@ class Producer:
         self._packer = Packer(
             ShardMap(writer, now, random), self._sender, self._accounts, self.counters,
             bytes_max=min(aggregate_bytes_max, record_bytes_max - len(OUTER_KEY)),
-            users_max=aggregate_users_max, aggregate=aggregate, linger_seconds=linger_seconds,
-            now=now, random=random,
+            users_max=aggregate_users_max, alone_max=plain_max, aggregate=aggregate,
+            linger_seconds=linger_seconds, now=now, random=random,
         )  # fmt: skip
         self._closed = False
 
@@ -236,10 +236,12 @@ class Producer:
         if self._closed or now >= self._packer.due:
             return 0
         return self._packer.take_quickly(
-            keys[index:end], datas[index:end],
-            data_bytes_max=self._plain_max, held_max=self._buffer_max - self._accounts.held,
-            number=self.counters.user_records_put, since=now, callback=callback,
-        )  # fmt: skip
+            keys[index:end],
+            datas[index:end],
+            self._buffer_max - self._accounts.held,
+            now,
+            callback,
+        )
 
     def tick(self) -> float:
         """Send what is due; seconds until something will be.

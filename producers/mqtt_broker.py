@@ -102,6 +102,7 @@ class Tries:
         self._random, self._log = random, log
         self._bound = PAUSE_SECONDS_FIRST
         self._since = 0.0  # when the connection was made
+        self._denied = 0  # of its subscriptions
 
     def due(self, seconds: float) -> bool:
         """Whether it is time for a try; if not, at most so much of the wait is slept."""
@@ -113,7 +114,7 @@ class Tries:
     def made(self, session_present: bool) -> None:
         """Note that there is a connection."""
         self.connection += 1
-        self.granted = 0
+        self.granted = self._denied = 0
         self.connected, self._since = True, self._now()
         self._log("connected", connection=self.connection, session_present=session_present)
 
@@ -133,12 +134,18 @@ class Tries:
         if not self.connection:
             self.fatal = StreamgaugeError(f"mqtt: {self._broker.url} refuses us: {reason}")
 
+    def unanswered(self, asked: int) -> bool:
+        """Whether the broker has said nothing of a subscription, for too long."""
+        late = self._now() - self._since >= CONNECT_SECONDS_MAX
+        return self.connected and late and self.granted + self._denied < asked
+
     def topic_granted(self) -> None:
         """Note that the broker has taken a subscription."""
         self.granted += 1
 
     def topic_refused(self, topic: str, reason: str) -> None:
         """Note that the broker refuses a topic; at the first connection that is the end."""
+        self._denied += 1
         self._log("subscription_refused", topic=topic, reason=reason)
         if self.connection == 1:
             text = f"mqtt: {self._broker.url} refuses topic {topic}: {reason}"

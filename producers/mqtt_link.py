@@ -25,6 +25,7 @@ from .mqtt_broker import (
 )  # fmt: skip
 from .mqtt_filters import filters_by_identifier
 
+SILENT_SECONDS = KEEPALIVE_SECONDS / 3  # without a read, while there is no room
 READS_MAX = 200  # packets between two looks at other things
 REFUSED = {"Bad user name or password", "Not authorized", "Client identifier not valid"}
 
@@ -82,7 +83,7 @@ class Link:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
-        self._messages = 0
+        self._messages, self._read_at, self._now = 0, 0.0, now
 
     @property
     def connected(self) -> bool:
@@ -108,11 +109,17 @@ class Link:
                 )
             except (OSError, ValueError):  # closed under our hands
                 ready, writable = [socket], []
+            if not reading and self._now() - self._read_at >= SILENT_SECONDS:
+                # paho takes a link that nothing is read of for dead: so one packet, now and then.
+                ready = select.select([socket], [], [], 0.0)[0]
             if ready or waiting:
+                self._read_at = self._now()
                 self._read()
             if writable:
                 client.loop_write()
             client.loop_misc()
+            if self.tries.unanswered(len(self._asked)):
+                client.disconnect()
         if self.tries.fatal is not None:
             raise self.tries.fatal
 

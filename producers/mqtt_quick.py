@@ -126,7 +126,7 @@ class QuickLink:
         else:
             try:
                 self._move(self._socket, seconds, reading)
-                self._keep_alive()
+                self._keep_alive(reading)
             except ProtocolError as error:
                 self._lost("Malformed packet", str(error))
             except OSError as error:  # ssl.SSLError is one
@@ -218,10 +218,18 @@ class QuickLink:
         self._unread = True
         self._heard = self._now()
 
-    def _keep_alive(self) -> None:
-        """Ask a silent broker whether it is there; give one up that has not answered."""
+    def _keep_alive(self, reading: bool) -> None:
+        """Ask a silent broker whether it is there; give one up that has not answered.
+
+        While nothing is read no silence says anything; the broker is to know that we are here.
+        """
         now = self._now()
-        if not self.connected:
+        if not reading and self.connected:
+            self._heard, self._pinged = now, None
+            if now - self._spoke >= self._keepalive / 2:
+                self._out += PINGREQ
+                self._spoke = now
+        elif not self.connected:
             if self._socket is not None and now - self._began >= CONNECT_SECONDS_MAX:
                 self._lost("unreachable", "no answer to CONNECT")
         elif self._pinged is not None:
@@ -230,6 +238,8 @@ class QuickLink:
         elif now - min(self._heard, self._spoke) >= self._keepalive:
             self._out += PINGREQ
             self._pinged = now
+        elif self.tries.unanswered(len(self._asked)):
+            self._lost("unreachable", "no answer to SUBSCRIBE")
 
     def _parse(self) -> None:
         """Take the packets that are whole, while there is room for what they bring."""

@@ -33,7 +33,8 @@ class Packer:
     """Hands parcels to a sender, and sees to the outcomes of its calls.
 
     buffers: by shard. routes: what is known of partition keys, and their shards, while those stay.
-    due: when something is to be done, set anew after each round of sending.
+    alone_max: bytes of data that are no record by themselves, whatever their key. due: when
+    something is to be done, set anew after each round of sending.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Packer:
         aggregate: bool,
         bytes_max: int,
         users_max: int,
+        alone_max: int,
         linger_seconds: float,
         now: Callable[[], float],
         random: Callable[[], float],
@@ -54,7 +56,7 @@ class Packer:
         self.buffers: dict[str, Buffer] = {}
         self.routes: dict[str, tuple[Key, str]] = {}
         self.due = -math.inf
-        self.bytes_max, self.users_max = bytes_max, users_max
+        self.bytes_max, self.users_max, self.alone_max = bytes_max, users_max, alone_max
         self._map, self._sender, self._accounts, self._counters = shards, sender, accounts, counters
         self._aggregate, self._linger, self._now = aggregate, linger_seconds, now
         self._blind = False  # the list of shards is known to be out of date
@@ -104,10 +106,7 @@ class Packer:
         self,
         keys: Iterable[str],
         datas: Iterable[bytes],
-        *,
-        data_bytes_max: int,
         held_max: int,
-        number: int,
         since: float,
         callback: Callable[[Outcome], object] | None,
     ) -> int:
@@ -116,16 +115,15 @@ class Packer:
         The first that asks for more ends it: another shard, a full buffer, no room, no plain bytes.
 
         Args:
-            data_bytes_max: of one record's data. held_max: memory for all of them.
-            number: of the first. since, callback: of all.
+            held_max: memory for all of them. since, callback: of all.
 
         Returns:
             How many were taken; they are accounted for, also where a signal ends it.
         """
         routes, buffers, heads = self.routes, self.buffers, HEADS
-        bytes_max, rows_max = self.bytes_max, 2 * self.users_max - 2
+        bytes_max, rows_max, alone_max = self.bytes_max, 2 * self.users_max - 2, self.alone_max
         held = more = 0
-        first = number
+        first = number = self._counters.user_records_put
         try:
             for key, data in zip(keys, datas, strict=True):
                 route = routes.get(key) or self._route(key)
@@ -135,7 +133,7 @@ class Packer:
                 buffer = buffers.get(shard)
                 size = len(data)
                 more = held + size + of.cost
-                if buffer is None or more > held_max or size > data_bytes_max:
+                if buffer is None or more > held_max or size > alone_max:
                     break
                 places, rows = buffer.places, buffer.rows
                 place = places.get(key)

@@ -112,6 +112,7 @@ def given_reasons() -> set[tuple[str, str]]:
         "deaggregate": ("engine/kpl.py", r'_Refused\(\s*"(\w+)"|"deaggregate", "(\w+)"'),
         "decode": ("engine/decode.py", r'Unreadable\(\s*"(\w+)"'),
         "measure": ("engine/judge.py", r'"(measure_\w+)"'),
+        "forward": ("rules/forward.py", r'Unsendable\(row, "(\w+)"'),
         "window": ("engine/judge.py", r'rule\.name, "((?!measure)\w+)"'),
     }
     found = {("decode", "csv")}

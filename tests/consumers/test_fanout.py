@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,13 +17,12 @@ from memory_stream import Faults, MemoryStream
 from plain_panes import PlainPanes, order
 
 from streamgauge import Alert, Record
-from streamgauge.consumers import fanout_pool, fanout_source
 from streamgauge.consumers.fanout import STATE, FanOut
-from streamgauge.consumers.fanout_pool import Chunk, Done, Here, Pool, Processes
+from streamgauge.consumers.fanout_pool import Chunk, Done, Pool
 from streamgauge.consumers.metrics import Metrics
 from streamgauge.consumers.reading import DRAIN_SECONDS_MAX
 from streamgauge.consumers.shard import Host
-from streamgauge.engine.errors import FencedError, StreamgaugeError, UnavailableError
+from streamgauge.engine.errors import FencedError, UnavailableError
 from streamgauge.engine.pipeline import Outcome
 from streamgauge.engine.sinks.local import MemorySink
 from streamgauge.engine.stores.memory import MemoryStates
@@ -332,70 +330,6 @@ def test_what_a_device_is_can_be_asked() -> None:
     assert consumer.inspect("unknown") == []
 
 
-def chunk(number: int) -> Chunk:
-    data, at = reading("d", number, 30.0, number)
-    return Chunk("s", number, 1, [Record("s", str(number + 1), data, "k", at)], 0, None)
-
-
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    events: list[str] = []
-    pool = Processes(SPEC, 2, lambda event, **_: events.append(event))
-    pool.events = events  # type: ignore[attr-defined]
-    yield pool
-    pool.close()
-
-
-def gathered(pool: Pool, count: int) -> list[Done]:
-    found: list[Done] = []
-    for _ in range(600):
-        found += pool.take(0.1)
-        if len(found) >= count:
-            return found
-    raise AssertionError(f"{len(found)} of {count}")
-
-
-@pytest.mark.slow
-def test_processes_reduce_as_this_one_does_and_one_that_dies_is_replaced(
-    processes: Processes,
-) -> None:
-    given, here = [chunk(n) for n in range(4)], Here(SPEC, lambda _: None)
-    for one in given:
-        assert processes.has_room
-        processes.give(one)
-    assert not processes.has_room
-    first = gathered(processes, 1)
-    processes._workers[0].process.kill()
-    found = {done.number: done for done in [*first, *gathered(processes, 4 - len(first))]}
-    assert sorted(found) == [0, 1, 2, 3] and processes.events == ["worker_died"]  # type: ignore[attr-defined]
-    for one in given:
-        here.give(one)
-        (done,) = here.take(0.0)
-        ours, theirs = done.partial.panes[0], found[one.number].partial.panes[0]
-        assert [list(column) for column in ours[:-1]] == [list(column) for column in theirs[:-1]]
-
-
-@pytest.mark.slow
-def test_processes_that_all_die_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout_pool, "DEATHS_MAX", 1)
-    pool = Processes(SPEC, 1, lambda event, **_: None)
-    try:
-        with pytest.raises(StreamgaugeError, match="workers died"):
-            for _ in range(100):
-                pool._workers[0].process.kill()
-                pool.take(0.2)
-    finally:
-        pool.close()
-
-
-def test_records_are_cut_by_bytes_and_taken_once() -> None:
-    records = [Record("s", str(n), b"x" * (1 << 18), "k", None) for n in range(1, 10)]
-    assert [len(some) for some in fanout_source.chunks(records)] == [4, 4, 1]
-    assert fanout_source.chunks([]) == []
-    large = [Record("s", "1", b"x" * (1 << 21), "k", None), *records[1:2]]
-    assert [len(some) for some in fanout_source.chunks(large)] == [1, 1]
-
-
 def test_an_outage_beyond_the_limit_ends_it() -> None:
     rig = Rig(stream_of(a_stream(1), limit=5))
 
@@ -405,7 +339,3 @@ def test_an_outage_beyond_the_limit_ends_it() -> None:
     rig.stream.read = refuse  # type: ignore[method-assign, assignment]
     with pytest.raises(UnavailableError, match="down"):
         rig.consumer().run()
-
-
-def test_the_payload_of_a_reading_is_json() -> None:
-    assert json.loads(reading("d", 1.5, 2.0, 1.5)[0])["ts"] % 1000 == 500

@@ -1,4 +1,4 @@
-"""Streams for the fan-out mode: a pipeline in all shapes, readings spread over shards, some late."""
+"""Streams for the fan-out mode: pipelines in all shapes, readings over shards, some late."""
 
 from __future__ import annotations
 

@@ -114,3 +114,14 @@ def acknowledged(there: ScriptedBroker, rig: Rig, count: int) -> list[int]:
 
 def reading(number: int, more: str = "") -> bytes:
     return b'{"n":%d,"t":21.50%b}' % (number, more.encode())
+
+
+def silence(rig: Rig, seconds: float) -> None:
+    """Let time pass for the link; paho looks at the wall clock, so its own is moved under it."""
+    rig.clock.seconds += seconds
+    if isinstance(rig.link, Link):
+        client = rig.link._client
+        client._last_msg_out -= seconds
+        client._last_bytes_received -= seconds
+        if client._ping_t:
+            client._ping_t -= seconds

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import scripted_broker as broker
-from bridge_rig import CLIENTS, TOPIC, Rig, acknowledged, connected, reading
+from bridge_rig import CLIENTS, TOPIC, Rig, acknowledged, connected, reading, silence
 from memory_kinesis import Faults, MemoryKinesis, firsts
 from scripted_broker import ScriptedBroker
 
 from streamgauge.engine.errors import StreamgaugeError
 from streamgauge.producers.mqtt import Message
 from streamgauge.producers.mqtt_broker import KEEPALIVE_SECONDS
-from streamgauge.producers.mqtt_link import Link
 from streamgauge.rules.project import Route
 
 
@@ -171,29 +170,17 @@ def test_m3_after_a_cut_nothing_of_the_old_connection_is_acknowledged_in_the_new
 def test_m3_a_half_open_link_is_seen_by_its_silence(there: ScriptedBroker) -> None:
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
-    silence(rig)
+    silence(rig, KEEPALIVE_SECONDS)
     rig.turn(2)
     assert [one.type for one in there.received()] == [broker.PINGREQ]
     there.send(broker.packet(13, 0, b""))
     rig.turn(2)
-    silence(rig)
+    silence(rig, KEEPALIVE_SECONDS)
     rig.turn(2)
     assert [one.type for one in there.received()] == [broker.PINGREQ]
-    silence(rig)
+    silence(rig, KEEPALIVE_SECONDS)
     rig.until(lambda: not rig.link.connected)
     assert rig.said("disconnected")
-
-
-def silence(rig: Rig) -> None:
-    """Let a keepalive pass; paho looks at the wall clock, so its own is moved under it."""
-    if not isinstance(rig.link, Link):
-        rig.clock.seconds += KEEPALIVE_SECONDS
-        return
-    client = rig.link._client
-    client._last_msg_out -= KEEPALIVE_SECONDS
-    client._last_bytes_received -= KEEPALIVE_SECONDS
-    if client._ping_t:
-        client._ping_t -= KEEPALIVE_SECONDS
 
 
 def test_m6_who_is_taken_over_comes_back_ever_more_slowly(there: ScriptedBroker) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import scripted_broker as broker
 from botocore.exceptions import ClientError
-from bridge_rig import CLIENTS, TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading
+from bridge_rig import CLIENTS, TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading, silence
 from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
 from streamgauge.engine.errors import StreamgaugeError
 from streamgauge.producers import mqtt
+from streamgauge.producers.mqtt_broker import CONNECT_SECONDS_MAX, KEEPALIVE_SECONDS
 from streamgauge.producers.mqtt_filters import filters_by_identifier
 from streamgauge.rules.project import Route
 
@@ -154,3 +155,35 @@ def test_a_stream_that_refuses_for_good_ends_the_bridge_and_nothing_is_acknowled
     rig.link.turn(0.0, reading=False)
     assert [one for one in there.received() if one.type == broker.PUBACK] == []
     assert rig.errors.rows == []
+
+
+def test_while_there_is_no_room_the_link_is_kept(there: ScriptedBroker) -> None:
+    """Nothing is read then, also no answer to a ping: that says nothing of the broker."""
+    stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
+    rig = Rig(there.url, stream, most=2)
+    connected(there, rig)
+    there.send(*(broker.publish(TOPIC, reading(n), n) for n in (1, 2, 3)))
+    rig.until(lambda: rig.bridge.full)
+    for _ in range(12):
+        silence(rig, KEEPALIVE_SECONDS / 2 + 0.1)
+        rig.turn(2)
+        there.send(broker.packet(13, 0, b""))  # what a broker answers, which may wait unread
+    assert rig.link.connected and not rig.said("disconnected")
+    assert broker.PINGREQ in [one.type for one in there.received()]
+    stream.faults.throttled = 0.0
+    rig.clock.seconds += 6
+    assert acknowledged(there, rig, 3) == [1, 2, 3]
+
+
+def test_a_broker_that_does_not_answer_a_subscription_is_left(there: ScriptedBroker) -> None:
+    rig = Rig(there.url, MemoryKinesis(1))
+    rig.until(lambda: rig.trying)
+    there.accept()
+    there.send(broker.connack())
+    rig.until(lambda: rig.link.connected)
+    rig.turn(2)
+    assert there.receive().type == broker.SUBSCRIBE
+    rig.clock.seconds += CONNECT_SECONDS_MAX
+    rig.until(lambda: not rig.link.connected)
+    rig.clock.seconds += 60
+    connected(there, rig)
