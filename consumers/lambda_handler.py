@@ -376,6 +376,12 @@ def _record(number: int, given: Any) -> Record:
     return record
 
 
+def pipeline_file() -> Path:
+    """Where the package has its pipeline file."""
+    root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
+    return root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")
+
+
 _handler: Handler | None = None
 
 
@@ -383,6 +389,5 @@ def handler(event: Any, context: Any) -> Failures:
     """The entry of the Lambda runtime; the pipeline file is read at the first event."""
     global _handler
     if _handler is None:
-        root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
-        _handler = Handler(load(root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")))
+        _handler = Handler(load(pipeline_file()))
     return _handler(event, context)
