@@ -82,6 +82,54 @@ def package(
     _tell(built, target)
 
 
+@group.command("template", short_help="Make a SAM template of the file.")
+def template(
+    file: File,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="YAML", help="A file; stdout where not given."),
+    ] = None,
+    kcl: Annotated[
+        bool, typer.Option("--kcl", help="A task of ECS under the KCL, over the same stores.")
+    ] = False,
+    python: Annotated[
+        str, typer.Option("--python", metavar="X.Y", help="The runtime of the function.")
+    ] = LATEST,
+) -> None:
+    """Make a SAM template: all that FILE names, and the function that runs it.
+
+    Stream, table of limits, topic and buckets; a rule of AWS IoT for each topic filter; the
+    function with its mapping, alias, canary and alarms; a dashboard; roles that may do what FILE
+    needs, and nothing else. The names in FILE are defaults of parameters.
+
+    Example: streamgauge deploy template thermostats.toml --output template.yaml
+    """
+    from ..consumers.deploy import container
+    from ..consumers.deploy import template as function
+    from ..consumers.deploy.cloudformation import yaml
+    from ..engine import files
+    from ..rules.spec import load
+
+    spec = load(file, {})
+    _version(python)
+    made = (
+        container.template(spec, str(file)) if kcl else function.template(spec, str(file), python)
+    )
+    command = f"streamgauge deploy template {file.name}{' --kcl' * kcl}"
+    head = [
+        f"Made by `{command}`: change the pipeline file, not this.",
+        "docs/deploy.md says more.",
+    ]
+    text = yaml(made, head)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with files.available(output):
+        files.replace(output, text.encode())
+    for note in () if kcl else function.notes(spec, str(file)):
+        typer.echo(f"note: {note}", err=True)
+
+
 @group.command("invoke", short_help="Run the packaged function here, once.")
 def invoke(
     file: File,
@@ -180,15 +228,21 @@ def _checked(file: Path) -> str:
 
 
 def _target(platform: Platform, python: str | None) -> Target:
-    import re
-
     from ..consumers.deploy.package import HERE, Target
 
-    if python is not None and not re.fullmatch(r"3\.[0-9]{1,2}", python):
-        raise typer.BadParameter(f"expected a version such as 3.12, found {python!r}")
+    if python is not None:
+        _version(python)
     if platform is Platform.HERE:
         return HERE._replace(python=python or HERE.python)
     return Target(python or LATEST, platform.removeprefix("manylinux2014_"))
+
+
+def _version(python: str) -> None:
+    import re
+
+    if not re.fullmatch(r"3\.[0-9]{1,2}", python):
+        message = f"expected a version such as {LATEST}, found {python!r}"
+        raise typer.BadParameter(message, param_hint="--python")
 
 
 def _tell(built: Built, target: Target) -> None:
