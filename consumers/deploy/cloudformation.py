@@ -77,8 +77,8 @@ def _entry(head: str, value: Any, depth: int) -> Iterator[str]:
     if short is not None:
         yield f"{head} {short}"
     elif isinstance(value, str):  # of several lines
-        yield f"{head} |"
-        yield from (f"{'  ' * (depth + 1)}{line}".rstrip() for line in value.splitlines())
+        yield f"{head} |-"
+        yield from (f"{'  ' * (depth + 1)}{line}".rstrip() for line in value.split("\n"))
     elif isinstance(value, Mapping) and value.keys() == {"Fn::Sub"}:
         yield from _entry(f"{head} !Sub", value["Fn::Sub"], depth)
     elif isinstance(value, Mapping):
@@ -107,21 +107,34 @@ def _short(value: Any) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return None if "\n" in value else _scalar(value)
+        return None if _is_block(value) else _scalar(value)
     if isinstance(value, Mapping) and len(value) == 1:
         ((function, of),) = value.items()
         if function == "Ref":
             return f"!Ref {_scalar(of)}"
         if function == "Fn::GetAtt":
             return f"!GetAtt {'.'.join(of)}"
-        if function == "Fn::Sub" and "\n" not in of:
-            return f"!Sub {json.dumps(of, ensure_ascii=False)}"
+        if function == "Fn::Sub" and not _is_block(of):
+            return f"!Sub {_quoted(of)}"
     if isinstance(value, (Mapping, list)) and not value:
         return "{}" if isinstance(value, Mapping) else "[]"
     return None
 
 
+def _is_block(text: str) -> bool:
+    """Whether text can stand as lines of its own, and is easier to read so."""
+    lines = text.split("\n")
+    plain = all(line.isprintable() and line == line.rstrip() for line in lines)
+    return len(lines) > 1 and plain and lines[0] == lines[0].lstrip() != "" != lines[-1]
+
+
 def _scalar(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _OTHER_THAN_TEXT:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Text as JSON has it, but for what YAML takes for the end of a line or does not print."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in quoted)

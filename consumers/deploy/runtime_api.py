@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ PATH = "/2018-06-01/runtime/"
 REQUEST = "sample-request"
 FUNCTION_ARN = "arn:aws:lambda:eu-west-1:123456789012:function:sample"
 ANSWER_BYTES_MAX = 6 << 20
+POLL_SECONDS = 0.02  # between two looks at whether it is to stop
 
 
 class Answer(NamedTuple):
@@ -40,7 +42,8 @@ class RuntimeApi:
         self._seconds = seconds
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        serve = functools.partial(self._server.serve_forever, poll_interval=POLL_SECONDS)
+        self._thread = threading.Thread(target=serve, daemon=True)
         self._thread.start()
 
     @property

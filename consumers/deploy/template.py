@@ -157,9 +157,6 @@ def _function(of: Named, python: str) -> Node:
         "CKV_AWS_117": "it calls public endpoints of AWS alone; a VPC would add no boundary",
         "CKV_AWS_115": "a mapping runs at most one invocation a shard, which is its limit",
         "CKV_AWS_116": "batches that are given up go to the mapping's own destination",
-        "CKV_AWS_50": "no tracing: the log and the metrics of each batch say where time goes",
-        "CKV_AWS_272": "signing needs a profile of the account that deploys",
-        "CKV_AWS_173": "the variables are names; KmsKeyArn encrypts them where it is given",
     }
     statements = [*of_pipeline(of, of_stack(of)), *failed_batches(of), write_log(LOG)]
     return {
