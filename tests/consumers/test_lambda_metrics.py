@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from lambda_drive import TOML, Memories, event, fresh, in_shards, told
 from streamgauge.consumers import lambda_handler
 from streamgauge.consumers.lambda_metrics import METRICS
 from streamgauge.engine.errors import InputError
+from streamgauge.engine.sinks.local import StdoutSink
 
 ROOT = Path(__file__).parent.parent.parent
 EMF_VALUES_MAX = 100  # of one directive, by the specification
@@ -131,3 +133,16 @@ def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:
         "assert [name for name in late if name in sys.modules] == []\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_alerts_without_a_topic_get_past_what_the_runtime_puts_around_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its client does so, and that takes no bytes."""
+    wrapper = SimpleNamespace(buffer=sys.stdout.buffer, flush=sys.stdout.flush, write=None)
+    memories = Memories()
+    memories.alerts = lambda: StdoutSink(wrapper)  # type: ignore[assignment, arg-type, return-value]
+    (line,) = lines(memories, event(next(iter(in_shards(told()).values()))))
+    written = capsys.readouterr().out.splitlines()
+    assert len(written) == line["alerts"] > 0
+    assert all(json.loads(one)["pipeline"] == "torture" for one in written)

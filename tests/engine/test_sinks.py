@@ -309,13 +309,6 @@ def test_a_stream_of_text_is_taken_too() -> None:
     assert json.loads(text.getvalue())["device"] == "ü"
 
 
-def test_a_wrapper_around_a_stream_is_written_past(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lambda's runtime puts one around standard output that takes no bytes."""
-    wrapper = SimpleNamespace(buffer=sys.stdout.buffer, flush=sys.stdout.flush, write=None)
-    StdoutSink(wrapper).deliver([alert(3)])  # type: ignore[arg-type]
-    assert capsys.readouterr().out.encode() == ndjson([alert(3)])
-
-
 def test_standard_output_is_looked_up_when_it_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     sink = StdoutSink()
     sink.deliver([alert(3)])
