@@ -10,6 +10,7 @@ from lambda_drive import Memories, compare, event, fresh, in_shards, packed, tol
 from lambda_mapping import Mapping, TimedOut
 from plain_kpl import Kinesis
 
+from streamgauge.consumers import lambda_handler
 from streamgauge.consumers.lambda_handler import Handler
 from streamgauge.engine.errors import OrderError, UnavailableError
 
@@ -146,3 +147,24 @@ def test_numbers_out_of_order_within_a_batch_are_named() -> None:
     with pytest.raises(OrderError, match="record 2 comes after later ones"):
         fresh(memories)(event([one, three, two]), None)
     assert memories.store.generations("torture", "s") == []
+
+
+def test_what_was_not_done_in_time_and_is_overtaken_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lambda_handler, "PIECE_RECORDS", 2)
+    memories = Memories()
+    memories.stream.records["s"] = []
+    records = of_keys(6)
+    answer = fresh(memories, now=iter(range(10**9)).__next__)(event(records[:4]), Short())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": records[2].sequence}]}
+    fresh(memories)(event(records[4:]), None)
+    with pytest.raises(OrderError, match=f"record {records[2].sequence} "):
+        fresh(memories)(event(records[2:4]), None)
+
+
+class Short:
+    """The context of an invocation that has time for a piece, and no more."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 5001
