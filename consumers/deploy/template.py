@@ -173,7 +173,7 @@ def _function(of: Named, python: str) -> Node:
                     "Timeout": ref("TimeoutSeconds"),
                     "Role": att("ConsumerRole"),
                     "KmsKeyArn": stores.KEY,
-                    "LoggingConfig": {"LogGroup": ref(LOG), "LogFormat": "JSON"},
+                    "LoggingConfig": {"LogGroup": ref(LOG)},  # lines as the function writes them
                     "Environment": {
                         "Variables": environment(of, ref(STREAM), ref(TABLE), ref(TOPIC))
                     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,16 @@ def test_the_committed_templates_are_those_of_the_example(name: str, kcl: bool) 
     made = container.template(spec, "x") if kcl else function.template(spec, "x", "3.12")
     committed = (EXAMPLE.parent / name).read_text(encoding="utf-8")
     assert committed.split("\n", 2)[2] == yaml(made)
+
+
+def test_the_stages_of_the_example_set_parameters_that_there_are() -> None:
+    stages = tomllib.loads((EXAMPLE.parent / "samconfig.toml").read_text())
+    parameters = function.template(load(EXAMPLE, {}), "x", "3.12")["Parameters"]
+    names = {name for name in stages if name != "version"}
+    assert names == {"dev", "prod"}
+    for name in names:
+        of = stages[name]["deploy"]["parameters"]
+        given = dict(one.split("=", 1) for one in of["parameter_overrides"])
+        assert given["Stage"] == name and given.keys() <= parameters.keys()
+        for key, value in given.items():
+            assert value in parameters[key].get("AllowedValues", [value])
