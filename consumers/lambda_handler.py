@@ -18,12 +18,10 @@ is asked for them. The mapping has read a parent to its end before it hands over
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -39,13 +37,13 @@ from ..engine.errors import (
     UnavailableError,
 )
 from ..engine.pipeline import Pipeline
-from ..engine.records import arrival_ms
 from ..engine.sinks.base import Patience
 from ..rules import plan
 from ..rules.edges import Edges
 from ..rules.spec import Spec, load
 from . import handed, lambda_metrics
 from .inherit import ancestors, joined
+from .lambda_event import records_of, source_of
 from .listing import Lister
 from .recall import FULL_EVERY, oldest_kept, recall, written
 from .reread import read_again
@@ -178,6 +176,9 @@ class Handler:
             self._log("fenced", shard=shard, cause=str(error), hint=ONE_LANE)
             number = records[0].sequence_number
             done.values["fenced"] = 1
+        except OrderError as error:
+            self._log("out_of_order", shard=shard, cause=str(error))
+            raise
         done.values["failed"] = int(number is not None)
         at = self._wall()
         line = lambda_metrics.embedded(done.metrics(at), at)
@@ -324,56 +325,10 @@ def _check_order(
         )
 
 
-def records_of(event: Any) -> list[Record]:
-    """The Kinesis records of an event.
-
-    Raises:
-        InputError: it is none of a Kinesis event source mapping; names record and key.
-    """
-    given = event.get("Records") if isinstance(event, Mapping) else None
-    if not isinstance(given, list):
-        raise InputError("event: expected the Records of a Kinesis event source mapping")
-    if "window" in event:
-        raise InputError(
-            "event: window: the mapping has a tumbling window; take TumblingWindowInSeconds away"
-        )
-    return [_record(number, one) for number, one in enumerate(given)]
-
-
-def source_of(event: Any) -> str | None:
-    """The ARN of the stream that the records of an event are of; None where they do not say it."""
-    try:
-        arn = event["Records"][0]["eventSourceARN"]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return arn.partition("/consumer/")[0] if isinstance(arn, str) and arn else None
-
-
 def _stream(edges: Edges, name: str) -> Stream:
     from .kinesis_reader import KinesisReader
 
     return KinesisReader(edges.service("kinesis"), name)
-
-
-def _record(number: int, given: Any) -> Record:
-    where = f"event: Records[{number}]"
-    try:
-        kinesis, identity = given["kinesis"], given["eventID"]
-        shard, _, sequence = identity.rpartition(":")
-        record = Record(
-            shard_id=shard,
-            sequence_number=kinesis["sequenceNumber"],
-            data=base64.b64decode(kinesis["data"], validate=True),
-            partition_key=kinesis.get("partitionKey", ""),
-            arrival=arrival_ms(kinesis.get("approximateArrivalTimestamp")),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{where}: expected a record of a Kinesis stream: {error!r}") from None
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"{where}: kinesis.data: expected base64: {error}") from None
-    if not shard or sequence != record.sequence_number or not sequence.isdecimal():
-        raise InputError(f"{where}: eventID: expected shard:sequence, found {identity!r}")
-    return record
 
 
 def pipeline_file() -> Path:

@@ -18,7 +18,8 @@ from ..engine.aws import Service
 from ..rules.edges import Edges
 from ..rules.spec import AlertsSpec, ErrorsSpec, Spec, StateSpec, ThresholdsSpec, load
 from .kinesis_reader import KinesisReader, ListedShard
-from .lambda_handler import Failures, Handler, pipeline_file, records_of
+from .lambda_event import records_of
+from .lambda_handler import Failures, Handler, pipeline_file
 
 FOLDER = "STREAMGAUGE_TRIAL"
 

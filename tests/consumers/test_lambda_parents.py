@@ -13,7 +13,8 @@ from memory_stream import MemoryStream
 from plain_kpl import Kinesis
 
 from streamgauge import Alert, Record
-from streamgauge.consumers.lambda_handler import Handler, source_of
+from streamgauge.consumers.lambda_event import source_of
+from streamgauge.consumers.lambda_handler import Handler
 from streamgauge.engine.aws import RefusedError
 from streamgauge.engine.errors import InputError, UnavailableError
 from streamgauge.rules import spec as specs

@@ -112,6 +112,8 @@ def test_a_factor_above_one_is_named_and_no_record_is_skipped(seed: int, warm: b
     assert lost and applied + len(lost) == 300
     assert {type(error) for error in mapping.errors} == {OrderError}
     assert "ParallelizationFactor 1" in str(mapping.errors[0])
+    told_lines = [line["cause"] for line in counted if line["event"] == "out_of_order"]
+    assert told_lines == [str(error) for error in mapping.errors]
 
 
 def test_lanes_that_run_at_once_fence_each_other_and_are_named() -> None:
