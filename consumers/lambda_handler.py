@@ -171,10 +171,10 @@ class Handler:
             number = self._worked(shard, records, until, done)
         except UnavailableError as error:
             self._log("unavailable", shard=shard, cause=str(error))
-            number = records[0].sequence_number
+            number, done = records[0].sequence_number, _Done()  # all of it comes again
         except FencedError as error:  # another invocation has gone on with this shard
             self._log("fenced", shard=shard, cause=str(error), hint=ONE_LANE)
-            number = records[0].sequence_number
+            number, done = records[0].sequence_number, _Done()
             done.values["fenced"] = 1
         except OrderError as error:
             self._log("out_of_order", shard=shard, cause=str(error))

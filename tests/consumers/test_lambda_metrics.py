@@ -74,6 +74,18 @@ def test_what_is_not_measured_is_not_told() -> None:
     assert line["records"] == 0
 
 
+def test_a_batch_that_comes_again_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what was applied and delivered, where the state object was not written."""
+    monkeypatch.setattr(lambda_handler, "PIECE_RECORDS", 10)
+    memories, of = Memories(), next(iter(in_shards(told()).values()))
+    memories.store.fail_next = 1
+    _, refused, done = lines(memories, event(of[:40]), event(of[:40]))
+    (alone,) = lines(Memories(), event(of[:40]))
+    names = {metric.name for metric in METRICS} - {"iterator_age", "save"}
+    assert refused["failed"] == 1 and refused["records"] == refused["alerts"] == 0
+    assert {name: done[name] for name in names} == {name: alone[name] for name in names}
+
+
 def test_the_age_of_a_record_from_the_future_is_none() -> None:
     of = next(iter(in_shards(told()).values()))
     (line,) = lines(Memories(), event(of[:40]), wall=lambda: 1.0)
