@@ -24,8 +24,9 @@ from material.timing import Clock
 
 from streamgauge import Pipeline
 from streamgauge.engine.alert import AlertStates
-from streamgauge.engine.batch import SUB_BITS, Devices, Kind, Verdict
+from streamgauge.engine.batch import SUB_BITS, Kind, Verdict
 from streamgauge.engine.decode import Decoder, Schema
+from streamgauge.engine.devices import Devices
 from streamgauge.engine.kernels import Samples
 from streamgauge.engine.kpl import deaggregate
 from streamgauge.engine.records import slices

@@ -86,6 +86,7 @@ def examined(file: Path) -> tuple[Spec | None, dict[str, Compiled], list[Problem
         else:
             problems += compiled.warnings
             rules[rule.name] = compiled
+            problems += _forward(spec, rule, where)
     return spec, rules, problems + list(_routes(spec, origin))
 
 
@@ -111,6 +112,20 @@ def _routes(spec: Spec, origin: str) -> Iterator[Problem]:
                 Route(route.sql, route.partition_key, where=f"{origin}: mqtt.routes[{number}]")
             except ConfigError as error:
                 yield from error.problems
+
+
+def _forward(spec: Spec, rule: RuleSpec, where: str) -> list[Problem]:
+    """What is wrong with the output that a rule forwards."""
+    from ..engine.errors import ConfigError
+    from ..rules.project import Output
+    from ..rules.spec_tables import known
+
+    if known(rule.forward, rule.forward_key) and rule.forward is not None:
+        try:
+            Output(rule.sql, rule.forward_key, where=where, key_name="forward_key")
+        except ConfigError as error:
+            return list(error.problems)
+    return []
 
 
 def _compiled(spec: Spec, rule: RuleSpec, where: str) -> Compiled:
@@ -215,6 +230,9 @@ def _rule_lines(spec: Spec, rule: RuleSpec, compiled: Compiled) -> Iterator[str]
     resolved = rule.threshold + back * rule.clear_margin
     hold = f" for {_span(rule.hold)}" if rule.hold else ""
     least = f" with at least {rule.min_samples} samples" if rule.min_samples > 1 else ""
+    if rule.forward:
+        key = f"under the key {rule.forward_key}" if rule.forward_key else "under the key it has"
+        yield f"             forwards what it selects to {rule.forward}, {key}"
     yield (
         f"             fires {rule.fire_when} {rule.threshold:.15g}{hold}{least}, resolves at "
         f"{resolved:.15g}; severity {rule.severity}"

@@ -73,6 +73,9 @@ SEED = 20
 def command(
     devices: Annotated[int, typer.Option(min=1, max=100_000, help="Thermostats.")] = 500,
     seconds: Annotated[int, typer.Option(min=100, max=86_400, help="Event time, in all.")] = 300,
+    mqtt: Annotated[
+        bool, typer.Option("--mqtt", help="Through an MQTT broker and the bridge.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")
     ] = False,
@@ -82,8 +85,9 @@ def command(
     A simulated fleet of thermostats overheats and recovers. Its readings go as KPL aggregates
     through the shards of a Kinesis stream, with duplicates, disorder and broken payloads among
     them; limits are in a DynamoDB table, alerts arrive through SNS in a queue, broken payloads lie
-    in the error stream on S3. The simulator works out by itself which alerts are right. What was
-    used and found stays in streamgauge-demo/.
+    in the error stream on S3. With --mqtt the readings are published to a broker on this machine
+    (mosquitto, else amqtt), and the bridge carries them from there. The simulator works out by
+    itself which alerts are right. What was used and found stays in streamgauge-demo/.
 
     Example: streamgauge demo --devices 2000
     """
@@ -91,17 +95,22 @@ def command(
     from .demo_cloud import in_process
     from .demo_run import Demo
     from .demo_screen import last_screen, screen
+    from .demo_ways import Carried, straight
     from .stop import stop_signals
 
     started = time.monotonic()
     _make_folder()
     fleet = Fleet(devices, seconds, seed=SEED, start=(int(time.time()) - seconds) * 1000)
     with in_process() as cloud, stop_signals() as stop:
-        demo = Demo(cloud, _pipeline(cloud), fleet, FOLDER, stop)
+        carried = Carried(stop) if mqtt else None
+        way = straight if carried is None else carried.open
+        demo = Demo(cloud, _pipeline(cloud), fleet, FOLDER, stop, way)
         with screen(demo.progress, quiet=as_json) as tend:
             demo.run(tend)
         if stop.signal is None:
             result = _result(demo, cloud, time.monotonic() - started)
+            if carried is not None:
+                result["broker"] = carried.broker
     if stop.signal is not None:
         raise typer.Exit(INTERRUPTED if stop.signal == signal.SIGINT else 0)
     if as_json:
@@ -163,7 +172,7 @@ def _result(demo: Demo, cloud: Cloud, seconds: float) -> dict[str, Any]:
         "records_evaluated": counts.evaluated,
         "duplicates": counts.duplicates,
         "filtered": counts.filtered,
-        "rejected": counts.rejected,
+        "rejected": demo.rejected,
         "lost": progress.sent - seen,
         "altered": sum(abs(number) for number in whole.values()),
         "alerts": len(alerts),

@@ -22,12 +22,12 @@ from ..engine.counts import Counts
 from ..engine.limits import Entry
 from ..engine.sinks.errors_s3 import read_error_bucket
 from ..engine.stores.threshold_items import ThresholdItems
-from ..producers.aggregator import Producer
 from ..producers.fleet import Fleet
 from ..producers.truth import Rule, Truth
 from ..rules.edges import Edges
 from ..rules.spec import Spec
 from .demo_cloud import STREAM, TABLE, Cloud
+from .demo_ways import Open, Way, straight
 
 SWITCH_SECONDS = 0.001  # between threads, so that the reading is not held up by the sending
 BEHIND_TICKS_MAX = 4  # what the reading may be behind until the sending waits
@@ -56,18 +56,26 @@ class Demo:
     """One run over a cloud; `run` returns when everything was sent, read and received."""
 
     def __init__(
-        self, cloud: Cloud, spec: Spec, fleet: Fleet, folder: Path, stop: Callable[[], bool]
+        self,
+        cloud: Cloud,
+        spec: Spec,
+        fleet: Fleet,
+        folder: Path,
+        stop: Callable[[], bool],
+        way: Open = straight,
     ) -> None:
-        """Put the fleet's limits into the table; send nothing yet."""
+        """Put the fleet's limits into the table; send nothing yet. `way`: into the stream."""
         self.progress = Progress(fleet.seconds)
         self._cloud, self._spec, self._fleet, self._folder = cloud, spec, fleet, folder
-        self._stop = stop
+        self._stop, self._open = stop, way
         self._edges = Edges(spec, cloud.services)
         self.limits = fleet.thresholds()
         self.truth = Truth(_rule(spec), self.limits)
         self._put_at: dict[tuple[str, int], float] = {}
         self._sent: list[tuple[bytes, int]] = []  # payload and wall clock, in the order sent
         self._deadline = 0.0
+        self._way: Way | None = None
+        self._log: Callable[..., None] = lambda event, **fields: None
         self._read = threading.Event()
 
     def run(self, tend: Callable[[], object]) -> None:
@@ -85,13 +93,14 @@ class Demo:
     def _work(self, tend: Callable[[], object]) -> None:
         threads = [
             threading.Thread(target=self._guarded, args=(work,), daemon=True)
-            for work in (self._send, self._receive)
+            for work in (self._feed, self._receive)
         ]
         with open(self._folder / "log.ndjson", "w", encoding="utf-8") as lines:
 
             def log(event: str, **fields: object) -> None:
                 print(json.dumps({"event": event, **fields}), file=lines)
 
+            self._log = log
             reader = KinesisReader(self._edges.service("kinesis"), STREAM)
             shared = host(
                 self._spec, reader, edges=self._edges, log=log, metrics=Metrics(),
@@ -132,7 +141,7 @@ class Demo:
         if not progress.done:
             return False
         late = time.monotonic() > self._deadline
-        return late or progress.counts.records >= progress.sent
+        return late or self._arrived() >= progress.sent
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -140,31 +149,43 @@ class Demo:
         except Exception as error:  # told by the main thread
             self.progress.failed = error
 
-    def _send(self) -> None:
+    def _feed(self) -> None:
+        with self._open(self._edges, self._log) as way:
+            self._way = way
+            self._send(way)
+        self._deadline = time.monotonic() + WAIT_SECONDS_MAX
+        self.progress.done = True
+
+    def _send(self, way: Way) -> None:
         """Send the fleet's messages at SPEED, or as fast as they are read."""
         started, progress = time.monotonic(), self.progress
-        with Producer(STREAM, self._cloud.services["kinesis"]) as producer:
-            for number, tick in enumerate(self._fleet, 1):
-                now = time.time()
-                for message in tick:
-                    self._sent.append((message.data, int(now * 1000)))
-                    self._put_at.setdefault((message.device, message.time), now)
-                    producer.put(message.key, message.data)
-                producer.flush()
-                progress.tick, progress.sent = number, progress.sent + len(tick)
-                while not self._stop() and self._behind() > BEHIND_TICKS_MAX * len(tick):
-                    time.sleep(WAIT_SECONDS)
-                if self._stop() or self.progress.failed is not None:
-                    break
-                ahead = started + number / SPEED - time.monotonic()
-                if ahead > 0:
-                    time.sleep(ahead)
-        self._deadline = time.monotonic() + WAIT_SECONDS_MAX
-        progress.done = True
+        for number, tick in enumerate(self._fleet, 1):
+            now = time.time()
+            for message in tick:
+                self._sent.append((message.data, int(now * 1000)))
+                self._put_at.setdefault((message.device, message.time), now)
+            way.send(tick)
+            progress.tick, progress.sent = number, progress.sent + len(tick)
+            while not self._stop() and self._behind() > BEHIND_TICKS_MAX * len(tick):
+                time.sleep(WAIT_SECONDS)
+            if self._stop() or self.progress.failed is not None:
+                break
+            ahead = started + number / SPEED - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+
+    @property
+    def rejected(self) -> int:
+        """Messages rejected, on the way or by the consumer."""
+        return self.progress.counts.rejected + (0 if self._way is None else self._way.rejected)
+
+    def _arrived(self) -> int:
+        """Messages of which it is known what became of them."""
+        return self.progress.counts.records - self.progress.counts.rejected + self.rejected
 
     def _behind(self) -> int:
         """Messages sent that are not read yet; none where the reading has ended."""
-        return 0 if self._read.is_set() else self.progress.sent - self.progress.counts.records
+        return 0 if self._read.is_set() else self.progress.sent - self._arrived()
 
     def _receive(self) -> None:
         """Take alerts from the queue until the reading has ended and the queue is empty."""

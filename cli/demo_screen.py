@@ -89,6 +89,8 @@ def last_screen(result: dict[str, Any], folder: Path) -> Iterator[str]:
         ("rejected", "rejected: each in the error stream, byte for byte"),
         ("lost", "lost"),
     ):
+        if name == "records_sent" and "broker" in result:
+            text = f"readings published over MQTT, through {result['broker']} and the bridge"
         if name == "rejected" and result["altered"]:
             text = f"rejected: {result['altered']} NOT as they were sent in the error stream"
         yield f"{result[name]:>10,}  {text}"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .. import __version__
 from ..producers.mqtt import Bridge
 from ..producers.mqtt_link import Link
+from ..producers.mqtt_quick import QuickLink
 from ..producers.outcomes import Counters
 from .metrics import Metric, Snapshot
 
@@ -29,6 +30,8 @@ BRIDGE_METRICS = (
     _counter("bridge_messages_total", "messages", "that came, repeated ones too"),
     _counter("bridge_message_bytes_total", "bytes", "of their payloads"),
     _counter("bridge_repeated_total", "messages", "that the broker says it has sent before"),
+    _counter("bridge_recognised_total", "messages", "of these that were known, and not put again"),
+    _gauge("bridge_in_flight_bytes", "bytes", "of messages of which not all is safe yet"),
     _counter("bridge_filtered_total", "messages", "that no route took"),
     _counter("bridge_rejected_total", "messages", "that went to the error stream"),
     _counter("bridge_acknowledged_total", "messages", "acknowledged to the broker"),
@@ -45,20 +48,22 @@ class Parts(NamedTuple):
     """What the values are read of."""
 
     bridge: Bridge
-    link: Link
+    link: Link | QuickLink
     counters: Counters
 
 
 def snapshot(parts: Parts) -> Snapshot:
     """The values of this moment, by name and labels."""
     bridge, link, counters = parts
-    counts = bridge.counts
+    counts, reconnects = bridge.counts, dict(link.tries.reconnects)
     single: dict[str, float] = {
-        "bridge_connected": int(link.connected),
-        "bridge_connections_total": link.connection,
+        "bridge_connected": int(link.tries.connected),
+        "bridge_connections_total": link.tries.connection,
         "bridge_messages_total": counts.received,
         "bridge_message_bytes_total": counts.bytes,
         "bridge_repeated_total": counts.repeated,
+        "bridge_recognised_total": counts.recognised,
+        "bridge_in_flight_bytes": bridge.in_flight.bytes,
         "bridge_filtered_total": counts.filtered,
         "bridge_rejected_total": counts.rejected,
         "bridge_acknowledged_total": counts.acknowledged,
@@ -70,7 +75,7 @@ def snapshot(parts: Parts) -> Snapshot:
     }
     return {
         "build_info": {(__version__,): 1},
-        "bridge_disconnects_total": {(key,): value for key, value in dict(link.reconnects).items()},
+        "bridge_disconnects_total": {(cause,): times for cause, times in reconnects.items()},
         "producer_errors_total": {(key,): value for key, value in dict(counters.errors).items()},
         **{name: {(): value} for name, value in single.items()},
     }

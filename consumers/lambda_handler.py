@@ -42,6 +42,7 @@ from ..rules import plan
 from ..rules.edges import Edges
 from ..rules.spec import Spec, load
 from . import handed, lambda_metrics
+from .forwarding import forward
 from .inherit import ancestors, joined
 from .lambda_event import records_of, source_of
 from .listing import Lister
@@ -135,6 +136,7 @@ class Handler:
         self._stream = stream or (lambda name: _stream(edges, name))
         self._source = spec.source.stream  # where events do not say it
         self._alerts, self._errors = edges.alerts(), edges.errors()
+        self._forward = forward(spec, edges)
         self._states, self._limits = edges.states(), edges.thresholds()
         self._now, self._wall, self._sleep, self._told = now, wall, sleep, log
         self._request: str | None = None
@@ -221,6 +223,10 @@ class Handler:
             return False
         if outcome.alerts:
             patience.insist(lambda: self._alerts.deliver(outcome.alerts))
+        if outcome.forwarded:
+            assert self._forward is not None, "a rule forwards, so there is a sink"
+            deliver = self._forward.deliver
+            patience.insist(lambda: deliver(outcome.forwarded))
         if outcome.rejected:
             patience.insist(lambda: self._errors.deliver(outcome.rejected))
         counts.add(outcome.counts)

@@ -20,6 +20,7 @@ from ..engine.sinks.base import Sink
 from ..rules.edges import Edges
 from ..rules.plan import Pipeline
 from ..rules.spec import Spec
+from .forwarding import forward
 from .listing import Lister, Listing
 from .metrics import Metrics
 from .reading import SLEEP_SECONDS_MAX, Reading
@@ -72,6 +73,7 @@ def host(
         observe=observe,
         log=log,
         metrics=metrics,
+        forward=forward(spec, edges),
     )
 
 

@@ -86,6 +86,7 @@ METRICS = (
     _counter("duplicates_total", _RULE, "records", "that a producer had sent before"),
     _counter("rejected_total", _RULE, "records", "that the rule rejected, late ones too"),
     _counter("late_total", _RULE, "records", "that came too late; within rejected"),
+    _counter("forwarded_total", _RULE, "records", "that the rule put out for another stream"),
     _counter("alerts_total", ("rule", "state"), "alerts", "changes of state: firing, resolved"),
     _gauge("alerts_firing", ("shard", "rule"), "devices", "that are firing"),
 )
@@ -142,6 +143,8 @@ class Metrics:
             self.add("late_total", of.late, rule=rule)
             for state in (FIRING, RESOLVED):  # a series begins at 0, so that its first step is seen
                 self.add("alerts_total", 0, rule=rule, state=state)
+        for row in outcome.forwarded:
+            self.add("forwarded_total", rule=row.rule)
         for alert in outcome.alerts:
             self.add("alerts_total", rule=alert.rule, state=alert.state)
 

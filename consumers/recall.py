@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..engine import state
-from ..engine.batch import Alert, Position, Rejected
+from ..engine.batch import Alert, Forwarded, Position, Rejected
 from ..engine.errors import StateError
 from ..engine.pipeline import Outcome, Pipeline
 from ..engine.state import Decoded, StateStore
@@ -106,16 +106,19 @@ def oldest_kept(full: Sequence[int]) -> int | None:
     return full[0] if len(full) == FULL_KEPT else None
 
 
-def untold(outcome: Outcome, told: Position | None) -> tuple[list[Alert], list[Rejected]]:
-    """The alerts and rejected records of an outcome that the sinks do not have yet.
+def untold(
+    outcome: Outcome, told: Position | None
+) -> tuple[list[Alert], list[Rejected], list[Forwarded]]:
+    """The rows of an outcome that the sinks do not have yet: each list, one for a sink.
 
     Args:
         outcome: of records of one shard. told: see Recalled.
     """
     if told is None:
-        return outcome.alerts, outcome.rejected
+        return outcome.alerts, outcome.rejected, outcome.forwarded
     alerts = [row for row in outcome.alerts if _order(row.last_position) > told.order]
-    return alerts, [row for row in outcome.rejected if row.at.order > told.order]
+    rejected = [row for row in outcome.rejected if row.at.order > told.order]
+    return alerts, rejected, [row for row in outcome.forwarded if row.at.order > told.order]
 
 
 def _order(position: str | None) -> tuple[int, int]:

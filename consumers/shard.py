@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..engine.batch import Alert, Position, Record, Rejected
+from ..engine.batch import Alert, Forwarded, Position, Record, Rejected
 from ..engine.errors import FencedError, StateError, UnavailableError
 from ..engine.pipeline import Outcome, Pipeline
 from ..engine.sinks.base import Sink
@@ -68,9 +68,10 @@ class Host:
 
     plan: makes an empty pipeline, as often as it is called. save_seconds: how often a state object
     is due. observe: is told each outcome, once it is applied; of records that are read again, as
-    after another owner's state was taken over, again. metrics: counted into. now: seconds that
-    never go back, for pauses and for when a state object is due, never for an answer. random: 0 to
-    1. wall: seconds since 1970, for metrics only.
+    after another owner's state was taken over, again. metrics: counted into. forward: takes what
+    rules forward; needed where one does. now: seconds that never go back, for pauses and for when a
+    state object is due, never for an answer. random: 0 to 1. wall: seconds since 1970, for metrics
+    only.
     """
 
     pipeline: str
@@ -83,6 +84,7 @@ class Host:
     observe: Callable[[Outcome], None]
     log: Log
     metrics: Metrics
+    forward: Sink[Forwarded] | None = None
     now: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random_module.random
     wall: Callable[[], float] = time.time
@@ -270,7 +272,10 @@ class Shard:
         self._records = []
         self._inclusive = False
         self._unsaved = self._unsaved or self.position != before
-        alerts, rejected = untold(outcome, self._told)
+        alerts, rejected, forwarded = untold(outcome, self._told)
+        if forwarded:
+            assert self._host.forward is not None, "the host of a rule that forwards has a sink"
+            self._undelivered.append(partial(self._host.forward.deliver, forwarded))
         if alerts:
             self._undelivered.append(partial(self._host.alerts.deliver, alerts))
         if rejected:

@@ -1,15 +1,13 @@
 """Batch: the columns that go from step to step, and the rows that come out.
 
 Data go one way: `Record` (what a host was handed) -> `UserRecords` (de-aggregated) -> `Batch`
-(columns)
--> `Alert` and `Rejected`. A step is a plain function from columns to columns; a step never calls
-another one, only pipeline.py knows their order.
+(columns) -> `Alert`, `Rejected` and `Forwarded`. A step is a plain function from columns to
+columns; a step never calls another one, only pipeline.py knows their order.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,6 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from .devices import Devices
 
 NO_TIME = -(1 << 62)  # int64 ms: "unknown", older than every real time
 LAST_TIME = 253402300799999  # ms: 9999-12-31T23:59:59.999Z
@@ -79,8 +79,7 @@ class Column:
     kind: uint8 (rows,), values of `Kind`. number: float64 (rows,), the float64 nearest to a JSON
     number, 0.0 where the row is no number. other: the Python value (str, bool, list, dict, and int
     where |int| > 2**53) for rows that `number` cannot tell, None elsewhere; None as a whole where
-    no
-    row needs it. Negative zero never occurs in `number`.
+    no row needs it. Negative zero never occurs in `number`.
     """
 
     __slots__ = ("kind", "number", "other")
@@ -109,14 +108,10 @@ class Column:
     def of(cls, values: list[Any]) -> Column:
         """A column of Python values as a JSON decoder gives them; `UNSET` stands for Undefined."""
         kind = np.fromiter((kind_of(v) for v in values), np.uint8, len(values))
-        number = np.fromiter(
-            (
-                float(v) + 0.0 if k == Kind.NUMBER else 0.0
-                for v, k in zip(values, kind, strict=True)
-            ),
-            np.float64,
-            len(values),
+        numbers = (
+            float(v) + 0.0 if k == Kind.NUMBER else 0.0 for v, k in zip(values, kind, strict=True)
         )
+        number = np.fromiter(numbers, np.float64, len(values))
         other = [
             None if k <= Kind.NULL or (k == Kind.NUMBER and abs(v) <= 1 << 53) else v
             for v, k in zip(values, kind.tolist(), strict=True)
@@ -156,13 +151,11 @@ class UserRecords:
     """The user records of one shard in arrival order, before their payload is read.
 
     sequences: sequence number of each Kinesis record. record: int64 (rows,), index into
-    `sequences`.
-    sub: int64 (rows,), sub-sequence number, 0 where not aggregated. data: payload bytes of each
-    row.
-    keys: partition key of each row, as bytes (an aggregate may hold bytes that are no UTF-8).
-    hash_keys: explicit hash key of each row as decimal text or None; None as a whole where no row
-    has
-    one. aggregated: bool (rows,). arrival: int64 ms (rows,), NO_TIME where unknown.
+    `sequences`. sub: int64 (rows,), sub-sequence number, 0 where not aggregated. data: payload
+    bytes of each row. keys: partition key of each row, as bytes (an aggregate may hold bytes that
+    are no UTF-8). hash_keys: explicit hash key of each row as decimal text or None; None as a whole
+    where no row has one. aggregated: bool (rows,). arrival: int64 ms (rows,), NO_TIME where
+    unknown.
     """
 
     shard_id: str
@@ -221,73 +214,14 @@ def key_text(key: bytes) -> str:
     return key.decode("utf-8", "backslashreplace")
 
 
-class Devices:
-    """Device names to dense row numbers, in the order of their first appearance.
-
-    `ids` is a dict whose missing keys add themselves: int device ids and their decimal text share
-    one
-    number. Numbers of forgotten devices are handed out again. `fresh` lists those handed out since
-    it was last cleared.
-    """
-
-    __slots__ = ("ids", "names", "free", "fresh")
-
-    def __init__(self) -> None:
-        """Start with no device."""
-        self.ids = _Ids(self)
-        self.names: list[str] = []
-        self.free: list[int] = []
-        self.fresh: list[int] = []
-
-    def __len__(self) -> int:
-        """The number of numbers handed out."""
-        return len(self.names)
-
-    def forget(self, number: int) -> None:
-        """Free one number for the next new device."""
-        name = self.names[number]
-        self.ids.pop(name, None)
-        if re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", name):
-            self.ids.pop(int(name), None)
-        self.free.append(number)
-
-
-class _Ids(dict[Any, int]):
-    __slots__ = ("_devices",)
-
-    def __init__(self, devices: Devices) -> None:
-        super().__init__()
-        self._devices = devices
-
-    def __missing__(self, key: Any) -> int:
-        devices = self._devices
-        if type(key) is int and -(10**18) < key < 10**18:
-            number = self[key] = self[str(key)]
-            return number
-        name = str(key)
-        if type(key) is int:
-            return self[name]
-        if devices.free:
-            number = devices.free.pop()
-            devices.names[number] = name
-        else:
-            number = len(devices.names)
-            devices.names.append(name)
-        self[name] = number
-        devices.fresh.append(number)
-        return number
-
-
 @dataclass(slots=True)
 class Batch:
     """The user records of one shard that could be read, in arrival order, as columns.
 
     users: what the rows were made of. row: int64 (rows,), index into `users`. device: int64
-    (rows,),
-    numbers of `devices`. time: int64 ms UTC (rows,). arrival: int64 ms (rows,), NO_TIME where
-    unknown.
-    columns: one Column per path that the rules read. topic: column or None where no topic is
-    declared.
+    (rows,), numbers of `devices`. time: int64 ms UTC (rows,). arrival: int64 ms (rows,), NO_TIME
+    where unknown. columns: one Column per path that the rules read. topic: column or None where no
+    topic is declared.
     """
 
     users: UserRecords
@@ -318,8 +252,28 @@ class Verdict(IntEnum):
     WHERE_UNDEFINED = 4
 
 
+class Forwarded(msgspec.Struct, frozen=True, gc=False):
+    """What a rule's SELECT put out of one user record, for another stream; `at` is its position."""
+
+    rule: str
+    stream: str
+    at: Position
+    partition_key: str
+    data: bytes
+
+
+class Unsendable(NamedTuple):
+    """A row of which a rule's SELECT cannot be sent on, and why; `reason` is a code."""
+
+    row: int
+    reason: str
+    message: str
+
+
 Filter = Callable[[Batch], Bytes]  # FROM and WHERE: a `Verdict` for each row, uint8 (rows,)
 Measure = Callable[[Batch], Column]  # the value that a rule smooths, for each row
+Sent = tuple[list[Forwarded], list[Unsendable]]
+Forward = Callable[[Batch, Ints], Sent]  # what SELECT puts out of these rows, to be sent on
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

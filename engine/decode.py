@@ -38,13 +38,13 @@ from .batch import (
     Batch,
     Bools,
     Column,
-    Devices,
     Ints,
     Kind,
     Rejected,
     UserRecords,
     kind_of,
 )
+from .devices import Devices
 from .fields import Fields
 from .payload import Unreadable, message_of, name_of, walk
 from .times import UNITS, time_of, times_of

@@ -13,8 +13,11 @@ from .batch import (
     SUB_BITS,
     Alert,
     Batch,
+    Bools,
     Column,
     Filter,
+    Forward,
+    Forwarded,
     Ints,
     Kind,
     Measure,
@@ -35,7 +38,8 @@ class Rule:
     """A rule as the engine needs it: plain functions and numbers; durations int ms.
 
     `fingerprint` names everything that its windows depend on: saved windows of another fingerprint
-    are not taken over. `measure_path` is for messages.
+    are not taken over. `measure_path` is for messages. `forward` makes what is sent on to another
+    stream; None: nothing is.
     """
 
     name: str
@@ -51,6 +55,15 @@ class Rule:
     hold: int
     severity: str
     fingerprint: str
+    forward: Forward | None = None
+
+
+_STAGES = {
+    "measure_missing": "measure",
+    "measure_type": "measure",
+    "partition_key": "forward",
+    "record": "forward",
+}
 
 
 class Judge:
@@ -84,6 +97,7 @@ class Judge:
         self._late = np.zeros(rows, np.bool_)
         self._rejected: list[tuple[int, int, Rejected]] = []
         self._alerts: list[tuple[int, int, Alert]] = []
+        self._forwarded: list[tuple[int, int, Forwarded]] = []
 
     def apply(self, index: int, rule: Rule, counts: RuleCounts, offset: int) -> Statistics:
         """Apply one rule (number `index` of the pipeline); its statistics with rows from
@@ -100,6 +114,8 @@ class Judge:
             for code, many in enumerate(np.bincount(codes, minlength=len(Verdict)).tolist()):
                 if code != Verdict.PASS and many:
                     counts.reasons[Verdict(code)] += many
+        if rule.forward is not None:
+            passed &= self._send_on(index, rule, rule.forward, passed, counts)
         if not numeric.all():
             self._refuse_measures(index, rule, np.flatnonzero(passed & ~numeric), column, counts)
         rows = np.flatnonzero(passed & numeric)
@@ -129,6 +145,25 @@ class Judge:
         """The rejected rows by arrival and then by rule."""
         return [row for _, _, row in sorted(self._rejected, key=lambda item: item[:2])]
 
+    def forwarded_in_order(self) -> list[Forwarded]:
+        """What goes to other streams, by arrival and then by rule."""
+        return [one for _, _, one in sorted(self._forwarded, key=lambda item: item[:2])]
+
+    def _send_on(
+        self, index: int, rule: Rule, forward: Forward, passed: Bools, counts: RuleCounts
+    ) -> Bools:
+        """Make what SELECT puts out of the rows that passed; which rows it did not fail on."""
+        sent, failed = forward(self._batch, np.flatnonzero(passed))
+        good = np.ones(len(passed), np.bool_)
+        for row, reason, message in failed:
+            good[row] = False
+            self._refuse(index, np.asarray([row]), rule.name, reason, [message])
+        counts.rejected += len(failed)
+        rows = np.flatnonzero(passed & good).tolist()
+        for number, one in zip(rows, sent, strict=True):
+            self._forwarded.append((number, index, one))
+        return good
+
     def _turns(self, rows: Ints) -> Iterator[tuple[int, Ints]]:
         """Cut rows where devices are forgotten: turn 0 comes before, turn n after the n-th time."""
         if self._rounds is None:
@@ -140,7 +175,7 @@ class Judge:
     def _refuse(
         self, index: int, rows: Ints, rule: str, reason: str, messages: Sequence[str]
     ) -> None:
-        stage = "measure" if reason.startswith("measure") else "window"
+        stage = _STAGES.get(reason, "window")
         self._refused[rows] = True
         for row, message in zip(rows.tolist(), messages, strict=True):
             rejected = self._batch.reject(row, stage, reason, message, rule)

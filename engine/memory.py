@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from .alert import AlertStates
-from .batch import NO_TIME, SUB_BITS, Devices, Ints, Position
+from .batch import NO_TIME, SUB_BITS, Ints, Position
+from .devices import Devices
 from .kernels import Samples
 from .positions import PositionLog
 from .window import Window

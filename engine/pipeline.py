@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from . import inspect, state
 from .alert import AlertStates
-from .batch import Alert, Batch, Position, Record, Rejected, Statistics, UserRecords
+from .batch import Alert, Batch, Forwarded, Position, Record, Rejected, Statistics, UserRecords
 from .counts import Counts
 from .decode import Decoder
 from .errors import StateError
@@ -40,9 +40,9 @@ DELTA: Literal["delta"] = "delta"
 class Outcome:
     """What one push gave.
 
-    alerts and rejected stand in order of arrival; statistics holds one entry a rule, in the order
-    of the rules; positions are the last applied ones of the shards in the push, and may be
-    checkpointed once the sinks have taken the outcome and the state is saved.
+    alerts, rejected and forwarded stand in order of arrival; statistics holds one entry a rule, in
+    the order of the rules; positions are the last applied ones of the shards in the push, and may
+    be checkpointed once the sinks have taken the outcome and the state is saved.
     """
 
     alerts: list[Alert]
@@ -50,6 +50,7 @@ class Outcome:
     statistics: list[Statistics]
     counts: Counts
     positions: dict[str, Position]
+    forwarded: list[Forwarded] = field(default_factory=list)
 
     @property
     def position(self) -> Position | None:
@@ -69,6 +70,7 @@ class Outcome:
             [joined(name, [part for part in later if part.rule == name]) for name in names],
             counts,
             {**self.positions, **other.positions},
+            self.forwarded + other.forwarded,
         )
 
 
@@ -264,6 +266,7 @@ class Pipeline:
         counts.rejected += len(read.lost) + len(read.unread)
         judge.count(counts)
         outcome.alerts += judge.alerts_in_order()
+        outcome.forwarded += judge.forwarded_in_order()
         rejected = [*read.lost, *read.unread, *judge.rejected_in_order()]
         if read.lost or read.unread:
             rejected.sort(key=lambda row: row.at.order)

@@ -37,7 +37,7 @@ class Accounts:
 
     def placed(self, parcel: Parcel, placed: Placed) -> None:
         """Account for a parcel that lies in the stream."""
-        self._counters.user_records_placed += len(parcel.users)
+        self._counters.user_records_placed += parcel.count
         self._counters.user_bytes_placed += parcel.cost
         self.held -= parcel.cost
         if not parcel.told:

@@ -41,7 +41,6 @@ from . import kinesis
 from .accounts import Accounts
 from .buffer import (
     OUTER_KEY,
-    RECORD_OVERHEAD_BYTES,
     Key,
     Parcel,
     UserRecord,
@@ -234,30 +233,13 @@ class Producer:
         The first that asks for more is left to `put`: another shard, a full buffer, no room.
         """
         now, end = self._now(), index + QUICK_RECORDS
-        packer = self._packer
-        if self._closed or now >= packer.due:
+        if self._closed or now >= self._packer.due:
             return 0
-        routes, buffers, bytes_max = packer.routes, packer.buffers, packer.bytes_max
-        held, users_max = self._accounts.held, packer.users_max
-        before = number = self.counters.user_records_put
-        for key, data in zip(keys[index:end], datas[index:end], strict=True):
-            route = routes.get(key)
-            if route is None or type(data) is not bytes or len(data) > self._plain_max:
-                break
-            known_key, shard = route
-            buffer = buffers.get(shard)
-            size = RECORD_OVERHEAD_BYTES + len(data) + 4 * len(key)
-            if buffer is None or held + size > self._buffer_max:
-                break
-            user = UserRecord(key, data, None, known_key.hash_key, number, now, callback)
-            if not buffer.add(user, known_key, size, bytes_max):
-                break
-            held, number = held + size, number + 1
-            if buffer.bytes >= bytes_max or len(buffer.users) >= users_max:
-                packer.pack(shard)
-                break
-        self._accounts.held, self.counters.user_records_put = held, number
-        return number - before
+        return self._packer.take_quickly(
+            keys[index:end], datas[index:end],
+            data_bytes_max=self._plain_max, held_max=self._buffer_max - self._accounts.held,
+            number=self.counters.user_records_put, since=now, callback=callback,
+        )  # fmt: skip
 
     def tick(self) -> float:
         """Send what is due; seconds until something will be.
@@ -345,7 +327,7 @@ class Producer:
         """Take out the user records whose time is over; in a lane the oldest come first."""
         last, found = self._now() - self._live, list[UserRecord]()
         for lane in self._sender.lanes.values():
-            while lane.queue and lane.queue[0].users[0].since <= last:
+            while lane.queue and lane.queue[0].since <= last:
                 users = lane.queue.popleft().users
                 found += [user for user in users if user.since <= last]
                 rest = [user for user in users if user.since > last]

@@ -23,7 +23,7 @@ OUTER_KEY = "a"  # a filler, as the KPL has it: the explicit hash key chooses th
 RECORD_OVERHEAD_BYTES = 400  # what a user record takes in memory beside its data and key
 KEYS_KNOWN_MAX = 1 << 16
 _HEADS_MAX = 1 << 16
-_SIZE_BITS = 32
+SIZE_BITS = 32
 
 
 class UserRecord(msgspec.Struct, frozen=True):
@@ -48,11 +48,15 @@ class UserRecord(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True, gc=False):
-    """A partition key that Kinesis can take: its hash key, size, and entry in a table of keys."""
+    """A partition key that Kinesis can take: its hash key, size, and entry in a table of keys.
+
+    cost: what a record without data counts for in the bound of memory, in bytes.
+    """
 
     hash_key: int
     size: int
     field: bytes
+    cost: int
 
 
 @lru_cache(KEYS_KNOWN_MAX)
@@ -67,7 +71,8 @@ def known(partition_key: str) -> Key:
         key = partition_key.encode()
     except UnicodeEncodeError as error:
         raise RecordError(f"partition key: expected UTF-8 text: {error.reason}") from None
-    return Key(hash_key(key), len(key), b"\x0a" + _varint(len(key)) + key)
+    field = b"\x0a" + _varint(len(key)) + key
+    return Key(hash_key(key), len(key), field, cost(partition_key, b""))
 
 
 def cost(partition_key: str, data: bytes) -> int:
@@ -79,138 +84,180 @@ class Parcel:
     """User records that go as one Kinesis record; its bytes are joined when it is sent.
 
     keys: their partition keys. size: in bytes, as the limits of a call count it. cost: of all, in
-    memory. told: whether somebody is to be told the outcome of any. A single one goes as it is;
-    one that begins as an aggregate does (`wraps`) is made one, or readers would open it.
+    memory. count: how many they are. since: when the first was put. told: whether somebody is to be
+    told the outcome of any. A single one goes as it is; one that begins as an aggregate does
+    (`wraps`) is made one, or readers would open it.
     """
 
-    __slots__ = ("cost", "keys", "size", "told", "users", "_parts")
+    __slots__ = ("cost", "count", "keys", "since", "size", "told", "_buffer", "_whole")
 
     def __init__(self, buffer: Buffer, wraps: bool) -> None:
         """Take what is in a buffer."""
-        self.users: Sequence[UserRecord] = buffer.users
+        self._buffer = buffer
         self.keys: Collection[str] = buffer.places
-        self.cost, self.told = buffer.cost, buffer.told
-        alone = len(self.users) == 1
-        if alone and not (wraps and self.users[0].data.startswith(MAGIC)):
-            self._parts = None
-            self.size = self.users[0].size
-        else:
-            self._parts = buffer.parts
+        self.count, self.since = len(buffer.names), buffer.since
+        self.cost, self.told = buffer.cost, buffer.callbacks is not None
+        self._whole = self.count > 1 or wraps and buffer.rows[1].startswith(MAGIC)
+        if self._whole:
             self.size = buffer.bytes + len(OUTER_KEY)
+        else:
+            self.size = len(buffer.rows[1]) + len(buffer.names[0].encode())
 
     @classmethod
     def of(cls, users: Sequence[UserRecord], wraps: bool) -> Parcel:
         """User records together, whatever size they have."""
         buffer = Buffer()
         for user in users:
-            size = cost(user.partition_key, user.data)
-            buffer.add(user, known(user.partition_key), size, None)
+            buffer.add(user, known(user.partition_key), None)
         return cls(buffer, wraps)
+
+    @property
+    def users(self) -> list[UserRecord]:
+        """The user records, in order; made anew at each call."""
+        return self._buffer.users
 
     def pack(self) -> Put:
         """The Kinesis record."""
-        first = self.users[0]
-        if self._parts is None:
-            return Put(first.partition_key, first.hash_key, first.data)
-        body = b"".join([part for of in self._parts for part in of])
+        buffer = self._buffer
+        if not self._whole:
+            return Put(buffer.names[0], buffer.hash_key(0), buffer.rows[1])
+        body = b"".join((*buffer.keys, *buffer.hash_keys, *buffer.rows))
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        return Put(OUTER_KEY, first.hash_key, b"".join((MAGIC, body, digest)))
+        return Put(OUTER_KEY, buffer.hash_key(0), b"".join((MAGIC, body, digest)))
 
 
 class Buffer:
-    """User records of one shard that are not packed yet.
+    """User records of one shard that are not packed yet, as columns.
+
+    One object a user record would cost more than all else, and hardly any is looked at again: so
+    they are made when somebody has to (`users`).
 
     bytes: the exact size of the aggregate that they make. places: of the partition keys in their
-    table. cost, told: as of a parcel.
+    table. keys, hash_keys: the entries of the tables. names, numbers: partition key and number of
+    each record. rows: two of each, what stands before its data, and its data. times: from which
+    record on which `since` holds. explicits: explicit hash keys, by place. callbacks: None while no
+    record has one.
     """
 
     __slots__ = (
-        "bytes", "cost", "places", "told", "users", "_hash_keys", "_hash_places", "_keys", "_rows",
+        "bytes", "callbacks", "explicits", "hash_keys", "keys", "names", "numbers", "places",
+        "rows", "times", "_hash_places", "_noted",
     )  # fmt: skip
 
     def __init__(self) -> None:
         """Hold nothing."""
-        self.users: list[UserRecord] = []
-        self.bytes, self.cost, self.told = ENVELOPE_BYTES, 0, False
+        self.bytes = ENVELOPE_BYTES
         self.places: dict[str, int] = {}
+        self.keys: list[bytes] = []
+        self.hash_keys: list[bytes] = []
+        self.rows: list[bytes] = []
+        self.names: list[str] = []
+        self.numbers: list[int] = []
+        self.times: list[tuple[int, float]] = []
+        self.explicits: dict[int, int] = {}
+        self.callbacks: list[Any] | None = None
         self._hash_places: dict[int, int] = {}
-        self._keys: list[bytes] = []
-        self._hash_keys: list[bytes] = []
-        self._rows: list[bytes] = []  # of each record what stands before its data, and its data
+        self._noted = 0
 
     @property
-    def parts(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """The pieces of the body, in order."""
-        return self._keys, self._hash_keys, self._rows
+    def since(self) -> float:
+        """When the first record was put."""
+        return self.times[0][1]
 
-    def add(self, user: UserRecord, key: Key, cost: int, bytes_max: int | None) -> bool:
+    @property
+    def cost(self) -> int:
+        """What all count for in the bound of memory, in bytes; see `cost`."""
+        texts = sum(map(len, self.rows[1::2])) + 4 * sum(map(len, self.names))
+        return RECORD_OVERHEAD_BYTES * len(self.names) + texts
+
+    @property
+    def users(self) -> list[UserRecord]:
+        """The records as objects, in order."""
+        count = len(self.names)
+        starts = [*(first for first, _ in self.times), count]
+        sinces = list[float]()
+        for (first, since), end in zip(self.times, starts[1:], strict=True):
+            sinces += [since] * (end - first)
+        explicits = [self.explicits.get(place) for place in range(count)]
+        hashes = map(self.hash_key, range(count))
+        callbacks = self.callbacks or [None] * count
+        columns = (
+            self.names, self.rows[1::2], explicits, hashes, self.numbers, sinces, callbacks
+        )  # fmt: skip
+        return [UserRecord(*values) for values in zip(*columns, strict=True)]
+
+    def hash_key(self, place: int) -> int:
+        """The hash key of one record: the explicit one, else its partition key's."""
+        explicit = self.explicits.get(place)
+        return known(self.names[place]).hash_key if explicit is None else explicit
+
+    def note(self, since: float, callback: Any) -> int:
+        """Note of the records since the last note when they were put, and whom to tell.
+
+        Returns how many they are. What a signal has kept from its last column is taken out.
+        """
+        count, before = len(self.rows) // 2, self._noted
+        del self.names[count:], self.numbers[count:]
+        if count == before:
+            return 0
+        if not self.times or self.times[-1][1] != since:
+            self.times.append((before, since))
+        if callback is not None and self.callbacks is None:
+            self.callbacks = [None] * before
+        if self.callbacks is not None:
+            self.callbacks += [callback] * (count - before)
+        self._noted = count
+        return count - before
+
+    def add(self, user: UserRecord, key: Key, bytes_max: int | None) -> bool:
         """Take one more, unless the aggregate would be larger than that; whether it was taken.
 
         Args:
-            key: what is known of its partition key. cost: of the record in memory.
+            key: what is known of its partition key.
         """
-        if user.explicit_hash_key is not None:
-            return self._add_with_hash_key(user, user.explicit_hash_key, key, cost, bytes_max)
-        data, name = user.data, user.partition_key
-        size = len(data)
-        place = self.places.get(name, -1)
-        if new := place < 0:
-            place = len(self.places)
-        head = _HEADS.get(place << _SIZE_BITS | size) or _head(place, size)
-        total = self.bytes + len(head) + size + (len(key.field) if new else 0)
-        if bytes_max is not None and total > bytes_max:
-            return False
-        if new:
-            self.places[name] = place
-            self._keys.append(key.field)
-        self.bytes = total
-        self.cost += cost
-        self._rows += (head, data)
-        self.users.append(user)
-        if user.callback is not None:
-            self.told = True
-        return True
-
-    def _add_with_hash_key(
-        self, user: UserRecord, number: int, key: Key, cost: int, bytes_max: int | None
-    ) -> bool:
-        """The same, for a record that has an explicit hash key."""
-        places, hashes = self.places, self._hash_places
-        place = places.get(user.partition_key, len(places))
-        hash_place = hashes.get(number, len(hashes))
-        head = _head_of(place, b"\x10" + _varint(hash_place), len(user.data))
-        key_field = b"" if user.partition_key in places else key.field
-        hash_field = b"" if number in hashes else _hash_field(number)
-        total = self.bytes + len(key_field) + len(hash_field) + len(head) + len(user.data)
+        name, explicit, size = user.partition_key, user.explicit_hash_key, len(user.data)
+        place = self.places.get(name, len(self.places))
+        key_field = b"" if name in self.places else key.field
+        hash_field = b""
+        if explicit is None:
+            head = head_of(place, size)
+        else:
+            hash_place = self._hash_places.get(explicit, len(self._hash_places))
+            hash_field = b"" if explicit in self._hash_places else _hash_field(explicit)
+            head = _head(place, b"\x10" + _varint(hash_place), size)
+        total = self.bytes + len(key_field) + len(hash_field) + len(head) + size
         if bytes_max is not None and total > bytes_max:
             return False
         if key_field:
-            places[user.partition_key] = place
-            self._keys.append(key_field)
-        if hash_field:
-            hashes[number] = hash_place
-            self._hash_keys.append(hash_field)
+            self.places[name] = place
+            self.keys.append(key_field)
+        if explicit is not None:
+            self.explicits[len(self.rows) // 2] = explicit
+            if hash_field:
+                self._hash_places[explicit] = len(self._hash_places)
+                self.hash_keys.append(hash_field)
         self.bytes = total
-        self.cost += cost
-        self._rows += (head, user.data)
-        self.users.append(user)
-        if user.callback is not None:
-            self.told = True
+        self.names.append(name)
+        self.numbers.append(user.number)
+        self.rows += (head, user.data)
+        self.note(user.since, user.callback)
         return True
 
 
-_HEADS: dict[int, bytes] = {}
+HEADS: dict[int, bytes] = {}  # what stands before data, by place << SIZE_BITS | size
 
 
-def _head(place: int, size: int) -> bytes:
+def head_of(place: int, size: int) -> bytes:
     """What stands before the data of a record without explicit hash key; kept, for the next."""
-    if len(_HEADS) >= _HEADS_MAX:
-        _HEADS.clear()
-    head = _HEADS[place << _SIZE_BITS | size] = _head_of(place, b"", size)
-    return head
+    found = HEADS.get(place << SIZE_BITS | size)
+    if found is None:
+        if len(HEADS) >= _HEADS_MAX:
+            HEADS.clear()
+        found = HEADS[place << SIZE_BITS | size] = _head(place, b"", size)
+    return found
 
 
-def _head_of(place: int, hash_place: bytes, size: int) -> bytes:
+def _head(place: int, hash_place: bytes, size: int) -> bytes:
     """What stands before the data of a record: its own length, its keys, the length of the data."""
     inner = b"\x08" + _varint(place) + hash_place + b"\x1a" + _varint(size)
     return b"\x1a" + _varint(len(inner) + size) + inner

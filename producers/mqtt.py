@@ -22,7 +22,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from ..engine.batch import Position, Rejected
-from ..engine.errors import UnavailableError
+from ..engine.errors import StreamgaugeError, UnavailableError
 from ..engine.payload import Unreadable
 from ..engine.sinks.base import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Sink
 from ..rules.project import Route, RouteError
@@ -31,21 +31,24 @@ from .outcomes import Outcome, RecordError
 
 LOOK_SECONDS = 0.05  # the longest that a silent broker is waited for, while records are due
 IDLE_SECONDS = 0.5
+BYTES_MAX = 32 << 20  # of messages without outcome
+CLOSE_SECONDS = 0.5  # of `finish`, for what is handed back
 
 
 class Message(NamedTuple):
     """A PUBLISH as it came.
 
     packet_id: 0 with quality of service 0. repeated: its DUP flag. readable: False where the topic
-    is no UTF-8; its other bytes are escaped then.
+    is no UTF-8; its other bytes are escaped then. filters: those of our subscriptions that the
+    broker sends it for; empty where it does not say.
     """
 
     topic: str
     payload: bytes
     packet_id: int
-    connection: int
     repeated: bool = False
     readable: bool = True
+    filters: frozenset[str] = frozenset()
 
 
 class Stream(Protocol):
@@ -69,11 +72,17 @@ class Stream(Protocol):
         """Send everything, at most for so long; whether it was."""
         ...
 
+    def close(self, seconds_max: float) -> None:
+        """Send everything, and hand back what is not sent in time."""
+
 
 class Link(Protocol):
     """What the bridge needs of a connection to a broker; `mqtt_link.Link` is one."""
 
-    connection: int
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        ...
 
     def turn(self, seconds: float, reading: bool) -> None:
         """Move bytes both ways, for at most so long; messages go to the one it was made with."""
@@ -88,6 +97,7 @@ class Counts:
 
     received: int = 0
     repeated: int = 0  # of them with the DUP flag
+    recognised: int = 0  # of these that were held already, and are not put again
     records: int = 0  # put into the stream
     filtered: int = 0  # left out by the WHERE of every route, or on no route's topic
     rejected: int = 0
@@ -140,20 +150,45 @@ class Bridge:
     @property
     def full(self) -> bool:
         """Whether no more messages are to be taken for now."""
-        return self.in_flight.open >= self._most
+        return self.in_flight.open >= self._most or self.in_flight.bytes >= BYTES_MAX
+
+    def begin(self, resumed: bool) -> None:
+        """Note a new connection to the broker; `resumed`: it has kept the session."""
+        self.in_flight.begin(resumed)
 
     def take(self, message: Message) -> None:
-        """Send a message on; whatever goes wrong with it, it goes to the error stream."""
-        counts = self.counts
+        """Send a message on; whatever goes wrong with it, it goes to the error stream.
+
+        Raises:
+            StreamgaugeError: the stream refuses for good. The message is not acknowledged.
+        """
+        counts, payload = self.counts, message.payload
         counts.received += 1
         counts.repeated += message.repeated
-        counts.bytes += len(message.payload)
-        taken = self.in_flight.take(message.connection, message.packet_id)
+        counts.bytes += len(payload)
+        digest = hash((message.topic, payload)) if message.packet_id else 0
+        if message.repeated and self.in_flight.recognised(message.packet_id, digest):
+            counts.recognised += 1
+            return
+        size = len(payload) + len(message.topic)
+        taken = self.in_flight.take(message.packet_id, digest, size)
+        try:
+            self._route(message, taken)
+        except BaseException:
+            taken.packet_id = 0  # not all of it is safe, so it is the broker's still
+            raise
+        finally:
+            self.in_flight.close(taken)
+
+    def _route(self, message: Message, taken: Taken) -> None:
+        """Send a message by each route that takes it."""
         gone = 0
         if not message.readable:
             self._reject(message, taken, "decode", "topic", "topic: is no UTF-8")
             gone += 1
         for route in self._routes:
+            if message.filters and route.filter not in message.filters:
+                continue  # the broker sends it once more for that subscription, or has
             try:
                 gone += route.matches(message.topic) and self._send(route, message, taken)
             except (Unreadable, RouteError) as error:
@@ -163,12 +198,13 @@ class Bridge:
             except RecordError as error:
                 self._reject(message, taken, "route", "record", f"{route.filter}: {error}")
                 gone += 1
+            except StreamgaugeError:
+                raise
             except Exception as error:  # a bug: the message is not lost for it, nor the bridge
                 self._log("message_failed", route=route.filter, error=repr(error))
                 self._reject(message, taken, "route", "failed", f"{route.filter}: {error!r}")
                 gone += 1
-        counts.filtered += not gone
-        self.in_flight.close(taken)
+        self.counts.filtered += not gone
 
     def _send(self, route: Route, message: Message, taken: Taken) -> bool:
         sent = route.send(message.topic, message.payload)
@@ -176,21 +212,21 @@ class Bridge:
             return False
         taken.open += 1
         try:
-            done = partial(self._told, taken)
+            # Of what the broker keeps nothing but a number is kept here.
+            done = partial(self._told, taken, None if message.packet_id else message)
             self._producer.put(sent.partition_key, sent.data, callback=done)
-        except RecordError:
-            taken.open -= 1
-            raise
         except BaseException:
-            taken.open -= 1  # it was not taken, and is not acknowledged: the broker has it
-            taken.packet_id = 0
+            taken.open -= 1  # it was not taken
             raise
         self.counts.records += 1
         return True
 
-    def _told(self, taken: Taken, outcome: Outcome) -> None:
-        if outcome.placed is None:  # handed back when the bridge ends: the broker has it still
-            taken.packet_id = 0
+    def _told(self, taken: Taken, message: Message | None, outcome: Outcome) -> None:
+        if outcome.placed is None:  # handed back when the bridge ends
+            taken.packet_id = 0  # the broker has it still
+            if message is not None:  # and of this one it has nothing
+                last = outcome.attempts[-1].code if outcome.attempts else "the bridge has ended"
+                self._reject(message, taken, "route", "not_put", f"stream: not put: {last}")
         self.in_flight.close(taken)
 
     def _reject(self, message: Message, taken: Taken, stage: str, reason: str, text: str) -> None:
@@ -229,22 +265,36 @@ class Bridge:
             self.in_flight.close(taken)
 
     def acknowledge(self, link: Link) -> None:
-        """Acknowledge, in their order, the messages of which all is safe."""
-        for taken in self.in_flight.settled(link.connection):
-            link.acknowledge(taken.packet_id)
+        """Acknowledge, in their order, the messages of which all is safe.
+
+        Not while there is no connection: what waits came by one that is gone, and its packet ids
+        may be those of others in the next.
+        """
+        if not link.connected:
+            return
+        for packet_id in self.in_flight.settled():
+            link.acknowledge(packet_id)
             self.counts.acknowledged += 1
 
     def finish(self, link: Link, seconds_max: float) -> bool:
-        """Take nothing more, and wait for the outcomes of what was taken; whether all came."""
-        end = self._now() + seconds_max
+        """Take nothing more, and wait for the outcomes of what was taken; whether all came.
+
+        What the stream has not taken by then is handed back: with quality of service 1 the broker
+        has it, with 0 it goes to the error stream.
+        """
+        end = self._now() + seconds_max - CLOSE_SECONDS
         while self.in_flight.open and self._now() < end:
             self._deliver()
             self._producer.flush(min(LOOK_SECONDS, max(0.0, end - self._now())))
             self.acknowledge(link)
             link.turn(0.0, reading=False)
+        good = not self.in_flight.open
+        self._producer.close(0.0)
+        self._errors_at = 0.0
+        self._deliver()
         self.acknowledge(link)
         link.turn(0.0, reading=False)
-        return not self.in_flight.open
+        return good
 
 
 def run(bridge: Bridge, link: Link, stop: Callable[[], bool]) -> None:

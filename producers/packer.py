@@ -6,16 +6,26 @@ Shards are predicted as the KPL does it. What lands in another one than predicte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .accounts import Accounts
-from .buffer import KEYS_KNOWN_MAX, Buffer, Key, Parcel, UserRecord, cost, known
+from .buffer import (
+    HEADS,
+    KEYS_KNOWN_MAX,
+    SIZE_BITS,
+    Buffer,
+    Key,
+    Parcel,
+    UserRecord,
+    head_of,
+    known,
+)
 from .kinesis import ENTRIES_MAX, Failed
-from .outcomes import Counters
+from .outcomes import Counters, Outcome, RecordError
 from .sender import Pauses, Sender, Sent
 from .shard_map import UNKNOWN, ShardMap
 
-CALL_BYTES_WORTH = 256 << 10  # packed records that are worth a call before they are due
+CALL_BYTES_WORTH = 1 << 20  # packed records that are worth a call before they are due
 WRONG_SHARD = "WrongShard"
 
 
@@ -55,28 +65,103 @@ class Packer:
     @property
     def first_due(self) -> float:
         """When the first of the buffers must be packed; infinity where there is none."""
-        firsts = (buffer.users[0].since for buffer in self.buffers.values())
+        firsts = (buffer.since for buffer in self.buffers.values())
         return min(firsts, default=math.inf) + self._linger
 
     def take(self, user: UserRecord, key: Key) -> None:
         """Put a user record behind the others of its shard."""
-        shard = UNKNOWN if self._blind else self._map.find(user.hash_key)
+        shard = self._shard(user.hash_key)
         if shard == UNKNOWN or not self._aggregate:
             return self._add(shard, Parcel.of([user], self._aggregate))
         buffer = self.buffers.get(shard)
-        size = cost(user.partition_key, user.data)
-        if buffer is None or not buffer.add(user, key, size, self.bytes_max):
+        if buffer is None or not buffer.add(user, key, self.bytes_max):
             if buffer is not None:
                 self.pack(shard)
             buffer = self.buffers[shard] = Buffer()
-            buffer.add(user, key, size, None)
+            buffer.add(user, key, None)
             self.due = min(self.due, user.since + self._linger)
-        if user.explicit_hash_key is None:
-            if len(self.routes) >= KEYS_KNOWN_MAX:
-                self.routes.clear()
-            self.routes[user.partition_key] = key, shard
-        if buffer.bytes >= self.bytes_max or len(buffer.users) >= self.users_max:
+        if buffer.bytes >= self.bytes_max or len(buffer.names) >= self.users_max:
             self.pack(shard)
+
+    def _shard(self, hash_key: int) -> str:
+        return UNKNOWN if self._blind else self._map.find(hash_key)
+
+    def _route(self, partition_key: str) -> tuple[Key, str] | None:
+        """What is known of a partition key, and its shard; None where `take` has to see to it."""
+        try:
+            key = known(partition_key)
+        except RecordError:
+            return None
+        shard = self._shard(key.hash_key)
+        if shard == UNKNOWN or not self._aggregate:
+            return None
+        if len(self.routes) >= KEYS_KNOWN_MAX:
+            self.routes.clear()
+        route = self.routes[partition_key] = key, shard
+        return route
+
+    def take_quickly(
+        self,
+        keys: Iterable[str],
+        datas: Iterable[bytes],
+        *,
+        data_bytes_max: int,
+        held_max: int,
+        number: int,
+        since: float,
+        callback: Callable[[Outcome], object] | None,
+    ) -> int:
+        """Put records behind the others of their shards while nothing but buffers is concerned.
+
+        The first that asks for more ends it: another shard, a full buffer, no room, no plain bytes.
+
+        Args:
+            data_bytes_max: of one record's data. held_max: memory for all of them.
+            number: of the first. since, callback: of all.
+
+        Returns:
+            How many were taken; they are accounted for, also where a signal ends it.
+        """
+        routes, buffers, heads = self.routes, self.buffers, HEADS
+        bytes_max, rows_max = self.bytes_max, 2 * self.users_max - 2
+        held = more = 0
+        first = number
+        try:
+            for key, data in zip(keys, datas, strict=True):
+                route = routes.get(key) or self._route(key)
+                if route is None or type(data) is not bytes:
+                    break
+                of, shard = route
+                buffer = buffers.get(shard)
+                size = len(data)
+                more = held + size + of.cost
+                if buffer is None or more > held_max or size > data_bytes_max:
+                    break
+                places, rows = buffer.places, buffer.rows
+                place = places.get(key)
+                total = buffer.bytes + size
+                if new := place is None:
+                    place = len(places)
+                    total += len(of.field)
+                head = heads.get(place << SIZE_BITS | size) or head_of(place, size)
+                total += len(head)
+                if total >= bytes_max or len(rows) >= rows_max:
+                    break
+                buffer.bytes = total
+                if new:
+                    buffer.keys.append(of.field)
+                    places[key] = place
+                buffer.names.append(key)
+                buffer.numbers.append(number)
+                rows += (head, data)  # from here on it is taken, whatever signal comes
+                held = more
+                number += 1
+        finally:
+            taken = sum(buffer.note(since, callback) for buffer in buffers.values())
+            held = more if taken > number - first else held
+            self._accounts.held += held
+            self._counters.user_records_put += taken
+        return taken
 
     def pack(self, shard: str) -> None:
         """Make a parcel of a buffer."""
@@ -85,7 +170,7 @@ class Packer:
     def pack_due(self, now: float, everything: bool) -> None:
         """Make parcels of the buffers that are due, or of all, before a call is made."""
         for shard, buffer in list(self.buffers.items()):
-            if everything or buffer.users[0].since + self._linger <= now:
+            if everything or buffer.since + self._linger <= now:
                 self.pack(shard)
         self._fresh_bytes = self._fresh_count = 0
 
@@ -94,7 +179,7 @@ class Packer:
         self._fresh_bytes += parcel.size
         self._fresh_count += 1
         worth = self._fresh_bytes >= CALL_BYTES_WORTH or self._fresh_count >= ENTRIES_MAX
-        self.due = -math.inf if worth else min(self.due, parcel.users[0].since + self._linger)
+        self.due = -math.inf if worth else min(self.due, parcel.since + self._linger)
 
     def settle(self, sent: list[Sent]) -> None:
         """See to the outcomes of one call."""
@@ -110,7 +195,7 @@ class Packer:
             counters.bytes += parcel.size
             if shard in (UNKNOWN, outcome.shard_id):
                 self._accounts.placed(parcel, outcome)
-            elif len(parcel.users) == 1:  # its own hash key has chosen the shard
+            elif parcel.count == 1:  # its own hash key has chosen the shard
                 self._accounts.placed(parcel, outcome)
                 self._look_at = min(self._look_at, self._now() + self._pauses.next())
             else:

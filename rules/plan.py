@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..engine import pipeline as engine
-from ..engine.batch import Alert
+from ..engine.batch import Alert, Forward
 from ..engine.decode import Decoder, Schema
 from ..engine.errors import ConfigError, Problem, UnavailableError
 from ..engine.judge import Rule
@@ -22,6 +22,7 @@ from ..engine.stores.thresholds import FileThresholds, MappingThresholds
 from ..engine.threshold import Thresholds
 from . import spec as specs
 from .compile import Compiled, compile_rule
+from .forward import forwarding
 
 Limits = ThresholdStore | Mapping[Any, Any] | str | os.PathLike[str]
 
@@ -97,6 +98,7 @@ class Pipeline(engine.Pipeline):
         """Compile the rules of a spec and lay out the engine for them; see `load`."""
         _refuse_unsupported(spec, origin)
         compiled = compile_rules(spec, origin)
+        forwards = forwarding(spec, origin)
         schema = Schema(
             device=spec.record.device,
             time=spec.record.time,
@@ -112,7 +114,7 @@ class Pipeline(engine.Pipeline):
         limits = Thresholds(store, defaults, spec.thresholds.refresh / 1000, now)
         self = cls(
             spec.pipeline.name,
-            [_rule(spec, *pair) for pair in zip(spec.rules, compiled, strict=True)],
+            [_rule(spec, *of) for of in zip(spec.rules, compiled, forwards, strict=True)],
             Decoder(schema),
             limits,
             allowed_lateness=spec.delivery.allowed_lateness,
@@ -216,7 +218,9 @@ def _refuse_unsupported(spec: specs.Spec, origin: str) -> None:
         raise ConfigError(problems)
 
 
-def _rule(spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled) -> Rule:
+def _rule(
+    spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled, forward: Forward | None
+) -> Rule:
     return Rule(
         name=rule.name,
         filter=compiled.filter,
@@ -231,6 +235,7 @@ def _rule(spec: specs.Spec, rule: specs.RuleSpec, compiled: Compiled) -> Rule:
         hold=rule.hold,
         severity=rule.severity,
         fingerprint=fingerprint(spec, rule),
+        forward=forward,
     )
 
 

@@ -64,24 +64,28 @@ class Seen:
         return found
 
 
-class Route:
-    """One statement and the template of its partition key, ready for messages.
+class Output:
+    """What one statement puts out of a message, and its partition key: SELECT alone.
 
-    filter: the topic filter of FROM, which is to be subscribed to. passed: how many messages went
-    on, filtered: how many WHERE left out.
+    filter: the topic filter of FROM, None where there is none.
     """
 
     def __init__(
         self,
         sql: str,
-        partition_key: str,
+        partition_key: str | None,
         *,
         where: str = "route",
+        key_name: str = "partition_key",
         int_division: str = "int",
         undefined_logic: str = "strict",
         version: str = "2016-03-23",
     ) -> None:
-        """Compile; `where` is the place of the route in what the user wrote.
+        """Compile; `where` is the place of the statement in what the user wrote.
+
+        Args:
+            partition_key: a template; None: the key is the caller's affair. key_name: its name in
+                what the user wrote.
 
         Raises:
             ConfigError: with every problem of the statement and of the template.
@@ -93,40 +97,30 @@ class Route:
         }
         self._dialect = Dialect(int_division, undefined_logic)
         draft = self._checked(sql, where)
-        if draft.from_filter is None:
-            draft.tell(len(sql), "expected FROM with a topic filter: it is what is subscribed to")
-            draft.stop_at_errors()
-        assert draft.from_filter is not None
-        query = draft.query
         self.filter = draft.from_filter
-        self.passed = self.filtered = 0
-        self._matches = compile_filter(self.filter)
-        self._where = None if query.where is None else folded(query.where, self._dialect)
-        self._items = query.items
-        only = query.items[0]
-        self._whole = len(query.items) == 1 and isinstance(only.value, Star) and not only.alias
-        self._key = self._template(partition_key, where)
+        self._query = draft.query
+        only = self._query.items[0]
+        star = isinstance(only.value, Star) and not only.alias
+        self._whole = len(self._query.items) == 1 and star
+        key_place = f"{where}.{key_name}"
+        self._key = None if partition_key is None else self._template(partition_key, key_place)
 
-    def matches(self, topic: str) -> bool:
-        """Whether FROM matches a topic, as AWS IoT has it."""
-        return self._matches(topic)
-
-    def send(self, topic: str, payload: bytes) -> Sent | None:
-        """What a message becomes; None where WHERE is not true of it.
+    def of(self, topic: str | None, payload: bytes) -> Sent:
+        """What a message becomes, whatever WHERE says; the key is empty without a template.
 
         Raises:
             Unreadable: the payload is none.
             RouteError: it has no partition key.
         """
-        seen = Seen(topic, message_of(payload))
-        if self._where is not None and evaluate(self._where, seen, self._dialect) is not True:
-            self.filtered += 1
-            return None
-        key = self._key(seen)
-        if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
-            expected = f"expected 1 to {KEY_CHARACTERS_MAX} characters"
-            raise RouteError("partition_key", f"partition key: {expected}, found {len(key)}")
-        self.passed += 1
+        return self._sent(Seen(topic, message_of(payload)), payload)
+
+    def _sent(self, seen: Seen, payload: bytes) -> Sent:
+        key = ""
+        if self._key is not None:
+            key = self._key(seen)
+            if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
+                expected = f"expected 1 to {KEY_CHARACTERS_MAX} characters"
+                raise RouteError("partition_key", f"partition key: {expected}, found {len(key)}")
         return Sent(key, payload if self._whole else self._output(seen, payload))
 
     def _checked(self, sql: str, place: str) -> Draft:
@@ -137,12 +131,12 @@ class Route:
             draft.stop_at_errors()
         return draft
 
-    def _template(self, text: str, where: str) -> Callable[[Seen], str]:
+    def _template(self, text: str, place: str) -> Callable[[Seen], str]:
         """The function that fills in a template."""
         parts: list[str | Node] = []
         done = 0
         for found in _TEMPLATE.finditer(text):
-            parts += [text[done : found.start()], self._expression(found[1], where)]
+            parts += [text[done : found.start()], self._expression(found[1], place)]
             done = found.end()
         parts.append(text[done:])
 
@@ -154,9 +148,8 @@ class Route:
 
         return fill
 
-    def _expression(self, text: str, where: str) -> Node:
+    def _expression(self, text: str, place: str) -> Node:
         """An expression within a template, with the same language as a SELECT's item."""
-        place = f"{where}.partition_key"
         items = self._checked(f"SELECT {text} FROM '#'", place).query.items
         if len(items) != 1 or isinstance(items[0].value, Star):
             raise ConfigError([Problem(place, f"expected one value in ${{{text}}}")])
@@ -164,7 +157,7 @@ class Route:
 
     def _output(self, seen: Seen, payload: bytes) -> bytes:
         members: Members = {}
-        for item in self._items:
+        for item in self._query.items:
             self._put(item, seen, payload, members)
         return _text_of(members)
 
@@ -183,6 +176,47 @@ class Route:
             text = None if found is UNSET else _quoted(found)
         if text is not None:
             _set(members, item.alias or item_key(value), text)
+
+
+class Route(Output):
+    """One statement and the template of its partition key, ready for messages.
+
+    filter: the topic filter of FROM, which is to be subscribed to. passed: how many messages went
+    on, filtered: how many WHERE left out.
+    """
+
+    filter: str
+
+    def __init__(self, sql: str, partition_key: str, *, where: str = "route", **choices: str):
+        """Compile, as `Output` does; a route needs FROM."""
+        super().__init__(sql, partition_key, where=where, **choices)
+        if self.filter is None:
+            draft = Draft(sql, "value", where, True, self._choices)
+            draft.tell(len(sql), "expected FROM with a topic filter: it is what is subscribed to")
+            draft.stop_at_errors()
+        self.passed = self.filtered = 0
+        self._matches = compile_filter(self.filter)
+        condition = self._query.where
+        self._where = None if condition is None else folded(condition, self._dialect)
+
+    def matches(self, topic: str) -> bool:
+        """Whether FROM matches a topic, as AWS IoT has it."""
+        return self._matches(topic)
+
+    def send(self, topic: str, payload: bytes) -> Sent | None:
+        """What a message becomes; None where WHERE is not true of it.
+
+        Raises:
+            Unreadable: the payload is none.
+            RouteError: it has no partition key.
+        """
+        seen = Seen(topic, message_of(payload))
+        if self._where is not None and evaluate(self._where, seen, self._dialect) is not True:
+            self.filtered += 1
+            return None
+        sent = self._sent(seen, payload)
+        self.passed += 1
+        return sent
 
 
 def _raw_at(payload: bytes, names: tuple[str, ...]) -> bytes | None:

@@ -13,7 +13,7 @@ from .spec_tables import Key, Shape, keys, tables, variable_name
 _HEAD = """\
 # The pipeline file
 
-Generated from the structs in `rules/spec.py` by `python -m streamgauge.rules.spec_reference`.
+Generated from the structs in `rules/spec_keys.py` by `python -m streamgauge.rules.spec_reference`.
 [examples/thermostats.toml](../examples/thermostats.toml) shows every key.
 
 One TOML file declares a pipeline: what to read, where things stand in a message, what to watch, and
@@ -44,6 +44,7 @@ _TAIL = """
 - In the `fan_out` mode windows are whole seconds, and the statistic is `mean`, `min`, `max`, `sum`
   or `count`.
 - `errors.location`, `state.location` and `archive.location` are different places.
+- `rules.forward` is another stream than `source.stream`; `rules.forward_key` needs it.
 - `rules.tests.topic` needs `record.topic`.
 - `mqtt.cert` and `mqtt.key` come together; they and `mqtt.ca` need an `mqtts` address.
 """

@@ -3,9 +3,9 @@
 It runs as a process of its own, so that its work is not counted with that of the one who reads, and
 imports nothing that takes long. A folder holds the bodies of GetRecords: `<stream>/<number>.json`,
 one shard a stream. Every other stream takes PutRecords, has `PUT_SHARDS` shards, and is kept in
-`<stream>.ndjson`, an entry a line, where its name begins with `kept`. It listens on 127.0.0.1,
-prints its port, and ends when its standard input does, as when the parent is gone, or after
-`SECONDS_MAX`.
+`<stream>.ndjson`, an entry a line and when it came, where its name begins with `kept`. It listens
+on 127.0.0.1, prints its port, and ends when its standard input does, as when the parent is gone, or
+after `SECONDS_MAX`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -137,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
             told.append({"ShardId": shard, "SequenceNumber": str(number + 1)})
         if stream.startswith("kept"):
             with self.lock, open(self.folder / f"{stream}.ndjson", "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+                at = time.monotonic()
+                file.writelines(json.dumps({**entry, "At": at}) + "\n" for entry in entries)
         return json.dumps({"FailedRecordCount": 0, "Records": told}).encode()
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -48,7 +48,9 @@ def assert_spread(figure: dict[str, float]) -> None:
 
 def test_every_bench_is_run_here() -> None:
     assert {path.stem for path in BENCH.glob("*.py")} == {
+        "bridge",
         "consume",
+        "fleet",
         "producers",
         "hot_path",
         "imports",
@@ -178,3 +180,14 @@ def test_the_exact_statistics_agree_with_the_oracle(material: Any) -> None:
         oracle = Oracle(toml).push(users)
         values = exact.values_of(rows, range(3), which)
         assert list(values.values()) == [row["value"] for row in oracle.statistics]
+
+
+@pytest.mark.slow
+def test_the_fleet_bench_holds_the_truth_against_the_engine() -> None:
+    report, _ = run("fleet", "--quick", "--devices", "2000", "--seconds", "5")
+    assert report["answers_agree"] is True
+    checked = report["checked"]
+    assert checked["alerts"] > 0 and checked["same_seed_same_bytes"]
+    assert checked["alerts_differing"] == 0
+    assert set(report["messages_per_second"]) == {"small", "large", "by hand", "truth"}
+    assert report["bytes_per_device"] >= 0  # a small fleet may find room that was there

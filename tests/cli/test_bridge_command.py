@@ -108,7 +108,10 @@ def test_a_run_from_the_first_message_to_the_last(number: int, status: int, tmp_
             process.send_signal(number)
             err = process.stderr.read()
         assert process.returncode == status
-        assert "2 messages: 1 records put, 0 taken by no route, 1 rejected; 2 acknowledged" in err
+        assert (
+            "2 messages: 1 records put, 0 taken by no route, 1 rejected, 0 known again;"
+            " 2 acknowledged" in err
+        )
         assert there.received()[-1].type == broker.DISCONNECT
     assert stream.users() == [("7", b'{"t":1}')]
     assert b'"t":1' not in err.encode()

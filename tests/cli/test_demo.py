@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from streamgauge import __main__ as entry
-from streamgauge.cli import demo, demo_run, demo_screen
+from streamgauge.cli import demo, demo_run, demo_screen, demo_ways, local_broker
 from streamgauge.cli.demo_cloud import OneAtATime, in_process
 from streamgauge.engine.batch import Alert
 from streamgauge.producers.fleet import Fleet
@@ -109,6 +110,78 @@ def test_the_last_screen_says_what_became_of_everything(call: Run) -> None:
                  "p99", "try next:", " of 100 s: "):  # fmt: skip
         assert text in out
     assert len(lines("alerts.ndjson")) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+def test_through_a_broker_and_the_bridge_nothing_is_lost_either(
+    call: Run, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "mosquitto" and local_broker.find_mosquitto() is None:
+        skip("mosquitto is not installed: apt-get install mosquitto")
+    make = demo_ways.Carried
+    monkeypatch.setattr(demo_ways, "Carried", lambda stop: make(stop, kind))
+    status, out, _ = call("demo", "--devices", "30", "--seconds", "150", "--mqtt", "--json")
+    result = json.loads(out)
+    assert status == 0
+    assert result["lost"] == result["altered"] == 0
+    assert result["alerts_missing"] == result["alerts_spurious"] == 0
+    assert result["alerts"] == result["alerts_expected"] > 2
+    assert result["broker"] == kind
+    errors = lines("errors.ndjson")
+    assert len(errors) == result["rejected"] > 0
+    by_the_bridge = [row for row in errors if row["shard_id"].startswith("mqtt-demo-bridge-")]
+    assert by_the_bridge and all(row["partition_key"].startswith("home/") for row in by_the_bridge)
+    kinds = ("records_evaluated", "duplicates", "filtered", "rejected")
+    assert sum(result[kind] for kind in kinds) == result["records_sent"]
+    if kind == "mosquitto":
+        backtested(call, result)
+
+
+def skip(why: str) -> None:
+    """Skip; where servers are required, fail."""
+    assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", why
+    pytest.skip(why)
+
+
+def test_without_a_broker_it_says_what_to_install(
+    call: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_broker, "find_mosquitto", lambda: None)
+    monkeypatch.setattr(local_broker.importlib.util, "find_spec", lambda name: None)
+    status, out, err = call("demo", "--devices", "5", "--seconds", "100", "--mqtt")
+    assert status == 1 and "pip install 'streamgauge[demo]'" in err and "mosquitto" in err
+
+
+def test_a_broker_that_does_not_start_is_told_with_its_words(
+    call: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [sys.executable, "-c", "print('no such listener')"]
+    monkeypatch.setattr(local_broker, "_amqtt", lambda folder, port: broken)
+    make = demo_ways.Carried
+    monkeypatch.setattr(demo_ways, "Carried", lambda stop: make(stop, "amqtt"))
+    status, _, err = call("demo", "--devices", "5", "--seconds", "100", "--mqtt")
+    assert status == 1 and "amqtt does not start: no such listener" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_broker_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "streamgauge", "demo", "--mqtt", "--seconds", "3000"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert " of 3000 s" in process.stdout.readline()
+            tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+            children = [child for task in tasks for child in task.read_text().split()]
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, err
+    assert children and not any(Path("/proc", child).exists() for child in children)
 
 
 @pytest.mark.slow

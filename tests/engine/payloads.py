@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from streamgauge.engine.batch import NO_TIME, Batch, Column, Devices, UserRecords
+from streamgauge.engine.batch import NO_TIME, Batch, Column, UserRecords
 from streamgauge.engine.decode import Decoder, Schema
+from streamgauge.engine.devices import Devices
 from streamgauge.engine.fields import Fields
 
 SCHEMA = Schema(device=("device",), time="ts", time_unit="ms", fields=("value", "deep.er.value"))

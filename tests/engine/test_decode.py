@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from payloads import decoded, names, payload, users_of, values
 
-from streamgauge.engine.batch import LAST_TIME, NO_TIME, Devices
+from streamgauge.engine.batch import LAST_TIME, NO_TIME
 from streamgauge.engine.decode import Decoder, Schema
+from streamgauge.engine.devices import Devices
 from streamgauge.engine.fields import PAYLOADS_AT_ONCE, Fields
 from streamgauge.engine.payload import unproven
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payloads import decoded, exact_only, names, payload, users_of, values
 
-from streamgauge.engine.batch import NO_TIME, Batch, Column, Devices, Kind
+from streamgauge.engine.batch import NO_TIME, Batch, Column, Kind
 from streamgauge.engine.decode import Decoder, Schema, column_of
+from streamgauge.engine.devices import Devices
 
 PLAIN = Schema(device=("device",), time="ts", fields=("value",))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 from typing import Any, NamedTuple
 
+from streamgauge.producers.mqtt_filters import identifier
+
 SECONDS_MAX = 5.0
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, DISCONNECT = 1, 2, 3, 4, 8, 9, 12, 14
 TAKEN_OVER = 0x8E
@@ -26,12 +28,16 @@ class Packet(NamedTuple):
 
 
 def packet(kind: int, flags: int, body: bytes) -> bytes:
-    length, rest = bytearray(), len(body)
+    return bytes([kind << 4 | flags]) + varint(len(body)) + body
+
+
+def varint(value: int) -> bytes:
+    found = bytearray()
     while True:
-        rest, digit = divmod(rest, 128)
-        length.append(digit | 0x80 if rest else digit)
-        if not rest:
-            return bytes([kind << 4 | flags]) + bytes(length) + body
+        value, digit = divmod(value, 128)
+        found.append(digit | 0x80 if value else digit)
+        if not value:
+            return bytes(found)
 
 
 def text(value: str | bytes) -> bytes:
@@ -39,10 +45,16 @@ def text(value: str | bytes) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
-def publish(topic: str | bytes, payload: bytes, packet_id: int = 0, again: bool = False) -> bytes:
+def publish(
+    topic: str | bytes, payload: bytes, packet_id: int = 0, again: bool = False,
+    filters: tuple[str, ...] = (),
+) -> bytes:  # fmt: skip
+    """PUBLISH, with the identifiers of the subscriptions that it is sent for."""
     qos = 1 if packet_id else 0
     number = packet_id.to_bytes(2, "big") if packet_id else b""
-    return packet(PUBLISH, again << 3 | qos << 1, text(topic) + number + b"\x00" + payload)
+    properties = b"".join(b"\x0b" + varint(identifier(one)) for one in filters)
+    head = text(topic) + number + bytes([len(properties)]) + properties
+    return packet(PUBLISH, again << 3 | qos << 1, head + payload)
 
 
 def connack(session: bool = False, reason: int = 0) -> bytes:

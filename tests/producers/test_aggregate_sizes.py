@@ -32,10 +32,10 @@ def test_the_size_is_exact(users: list[tuple[str, bytes, int | None]]) -> None:
     buffer = Buffer()
     for key, data, explicit in users:
         user, size = UserRecord(key, data, explicit, 0), buffer.bytes
-        assert not buffer.add(user, known(key), 1, size)
+        assert not buffer.add(user, known(key), size)
         assert buffer.bytes == size
-        assert buffer.add(user, known(key), 1, None)
-        assert not buffer.add(user, known(key), 1, buffer.bytes)
+        assert buffer.add(user, known(key), None)
+        assert not buffer.add(user, known(key), buffer.bytes)
         assert buffer.bytes == len(aggregate(users[: len(buffer.users)]))
     rows = [UserRecord(key, data, explicit, 0) for key, data, explicit in users]
     if len(users) > 1:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections import Counter
+from itertools import count
+from types import FrameType
+from typing import Any
 
 from effort import examples
 from hypothesis import given, settings
@@ -15,6 +20,10 @@ from memory_kinesis import (
     run,
 )
 
+from streamgauge.producers.packer import Packer
+
+LINES, FIRST = inspect.getsourcelines(Packer.take_quickly)
+END = FIRST + LINES.index("        finally:\n")  # what comes there is done whatever happens
 likely = st.sampled_from([0.0, 0.0, 0.1, 0.5])
 rarely = st.sampled_from([0.0, 0.0, 0.02, 0.1])
 faults = st.builds(
@@ -101,3 +110,52 @@ def test_unordered_fills_a_call_with_records_of_one_key() -> None:
         made.close()
         calls[ordered] = stream.calls
     assert calls == {True: [1] * 40, False: [40]}
+
+
+class Signal(BaseException):
+    """What a handler of a signal may raise between any two steps of the interpreter."""
+
+
+def test_a_signal_between_any_two_steps_of_a_call_breaks_no_aggregate() -> None:
+    """What was taken is whole and told as often as it is counted, and the producer goes on."""
+    keys, datas = [f"k{n % 5}" for n in range(12)], [b"%d" % n for n in range(12)]
+    for step in count(1):
+        stream, left = MemoryKinesis(2), step
+        made = producer(stream, linger_seconds=3600.0)
+        told = list[Any]()
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left
+            if frame.f_code.co_name != "take_quickly":
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and frame.f_lineno < END:
+                left -= 1
+                if not left:
+                    raise Signal
+            return trace
+
+        ended = False
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            made.put_many(keys, datas, callback=told.append)
+            ended = True
+        except Signal:
+            pass
+        finally:
+            sys.settrace(before)
+        taken = made.counters.user_records_put
+        assert made.buffered_bytes == sum(400 + len(data) + 8 for data in datas[:taken])
+        made.put("k0", b"last", callback=told.append)
+        made.close()
+        put = [*zip(keys[:taken], datas[:taken], strict=True), ("k0", b"last")]
+        assert sorted(stream.users()) == sorted(put)
+        assert sorted(one.user.data for one in told) == sorted(data for _, data in put)
+        assert made.buffered_bytes == made.buffered_records == 0
+        for one in told:
+            there = stream.committed[int(one.placed.sequence_number) - 1]
+            assert there.users[one.sub_sequence_number][1] == one.user.data
+        if ended:
+            break
+    assert step > 500

@@ -124,8 +124,8 @@ def test_a_full_call_does_not_wait_for_its_time() -> None:
     assert stream.calls == [500]
     stream = MemoryKinesis(1)
     made = producer(stream, linger_seconds=3600.0)
-    made.put_many(["k"] * 310, [b"x" * 1000] * 310)
-    assert len(stream.committed) == 6  # 256 KiB in aggregates of 50 KiB
+    made.put_many(["k"] * 1100, [b"x" * 1000] * 1100)
+    assert len(stream.committed) == 21  # 1 MiB in aggregates of 50 KiB
 
 
 COMPARE = """

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET
 
-from streamgauge.engine.batch import Batch, Column, Devices, UserRecords, Verdict
+from streamgauge.engine.batch import Batch, Column, UserRecords, Verdict
+from streamgauge.engine.devices import Devices
 from streamgauge.rules.filter import verdict_of
 from streamgauge.rules.interpret import Dialect, evaluate
 from streamgauge.rules.sql import parse

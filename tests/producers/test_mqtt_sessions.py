@@ -1,0 +1,156 @@
+"""The bridge's end, its memory and its sessions: what is known again, and what is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import scripted_broker as broker
+from botocore.exceptions import ClientError
+from bridge_rig import CLIENTS, TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading
+from memory_kinesis import Faults, MemoryKinesis
+from scripted_broker import ScriptedBroker
+
+from streamgauge.engine.errors import StreamgaugeError
+from streamgauge.producers import mqtt
+from streamgauge.producers.mqtt_filters import filters_by_identifier
+from streamgauge.rules.project import Route
+
+
+@pytest.fixture(params=CLIENTS)
+def there(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScriptedBroker]:
+    """A broker for either client."""
+    monkeypatch.setattr(Rig, "client", CLIENTS[request.param])
+    with ScriptedBroker() as found:
+        yield found
+        Rig.close_all()
+
+
+def test_the_end_waits_for_outcomes_and_acknowledges_them(there: ScriptedBroker) -> None:
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+    there.send(*(broker.publish(TOPIC, reading(n), n) for n in (1, 2)))
+    rig.until(lambda: rig.bridge.counts.received == 2)
+    assert rig.bridge.finish(rig.link, 60.0)
+    rig.link.close()
+    packets = there.received()
+    assert [one.packet_id for one in packets if one.type == broker.PUBACK] == [1, 2]
+    assert packets[-1].type == broker.DISCONNECT
+
+
+def test_what_is_handed_back_at_the_end_is_the_broker_s_or_in_the_error_stream(
+    there: ScriptedBroker,
+) -> None:
+    rig = Rig(there.url, MemoryKinesis(1, faults=Faults(throttled=1.0)))
+    connected(there, rig)
+    there.send(broker.publish(TOPIC, reading(1), 1), broker.publish(TOPIC, reading(2)))
+    rig.until(lambda: rig.bridge.counts.received == 2)
+    assert not rig.bridge.finish(rig.link, 2.0)
+    assert [one for one in there.received() if one.type == broker.PUBACK] == []
+    (row,) = rig.errors.rows
+    assert (row.reason, row.data, row.partition_key) == ("not_put", reading(2), TOPIC)
+    assert row.message.startswith("stream: not put: ")
+    assert (rig.bridge.in_flight.open, rig.bridge.in_flight.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_resumed_session_sends_again_is_known_and_put_once(
+    there: ScriptedBroker, settled: bool, kept: bool
+) -> None:
+    stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
+    rig = Rig(there.url, stream)
+    connected(there, rig)
+    there.send(*(broker.publish(TOPIC, reading(n), n) for n in (1, 2, 3)))
+    rig.until(lambda: rig.bridge.counts.received == 3)
+    there.cut()
+    rig.until(lambda: not rig.link.connected)
+    if settled:
+        stream.faults.throttled = 0.0
+        rig.clock.seconds += 6
+        rig.until(lambda: rig.bridge.in_flight.open == 0)
+    rig.clock.seconds += 60
+    connected(there, rig, session=kept)
+    stream.faults.throttled = 0.0
+    rig.clock.seconds += 6
+    # 2 is another message by now, 3 is one that looks like a repeat and is none.
+    again = [(1, reading(1), True), (2, reading(22), False), (3, reading(33), True)]
+    there.send(*(broker.publish(TOPIC, data, n, dup) for n, data, dup in again))
+    assert acknowledged(there, rig, 3) == [1, 2, 3]
+    put = [int(data.split(b",")[0][5:]) for _, data in stream.users()]
+    assert sorted(put) == sorted([1, 2, 3, 22, 33] + ([] if kept else [1]))
+    assert rig.bridge.counts.recognised == int(kept)
+    there.send(broker.publish(TOPIC, reading(1), 1, True))  # it was acknowledged: a new one
+    assert acknowledged(there, rig, 1) == [1]
+    assert len(stream.users()) == 6 + (not kept)
+
+
+def test_routes_whose_filters_overlap_take_a_message_once_each(there: ScriptedBroker) -> None:
+    """However the broker does it: a copy for each subscription, or one for both."""
+    narrow, wide = "home/+/thermostat", "home/#"
+    rig = Rig(there.url, MemoryKinesis(1))
+    routes = [Route(f"SELECT n FROM '{narrow}'", "k"), Route(f"SELECT t FROM '{wide}'", "k")]
+    rig.bridge._routes = routes
+    rig.link._filters = filters_by_identifier([narrow, wide])
+    connected(there, rig)
+    there.send(broker.suback(there.receive()))
+    there.send(
+        broker.publish(TOPIC, reading(1), 1, filters=(narrow,)),
+        broker.publish(TOPIC, reading(1), 2, filters=(wide,)),
+        broker.publish(TOPIC, reading(2), 3, filters=(narrow, wide)),
+        broker.publish(TOPIC, reading(3), 4),  # of a broker that does not say
+        broker.publish(TOPIC, reading(4), 5, filters=("removed/since",)),
+    )
+    assert acknowledged(there, rig, 5) == [1, 2, 3, 4, 5]
+    wanted = [b'{"n":%d}' % n for n in (1, 2, 3, 4)] + [b'{"t":21.50}'] * 4
+    assert sorted(data for _, data in rig.stream.users()) == wanted
+
+
+def test_a_broker_without_identifiers_is_not_asked_for_them(there: ScriptedBroker) -> None:
+    rig = Rig(there.url, MemoryKinesis(1))
+    rig.until(lambda: rig.trying)
+    there.accept()
+    there.send(broker.packet(broker.CONNACK, 0, b"\x00\x00\x02\x29\x00"))
+    rig.until(lambda: rig.link.connected)
+    rig.turn(2)
+    asked = there.receive()
+    assert (asked.type, asked.body[2]) == (broker.SUBSCRIBE, 0)  # no properties
+
+
+def test_the_bytes_on_their_way_are_bounded_too(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "BYTES_MAX", 2500)
+    stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
+    rig = Rig(there.url, stream)
+    connected(there, rig)
+    large = ',"pad":"%s"' % ("x" * 1000)
+    there.send(*(broker.publish(TOPIC, reading(n, large), n) for n in range(1, 9)))
+    rig.turn(20)
+    assert rig.bridge.full and rig.bridge.counts.received == 3
+    stream.faults.throttled = 0.0
+    rig.clock.seconds += 6
+    assert acknowledged(there, rig, 8) == list(range(1, 9))
+    assert rig.bridge.in_flight.bytes == 0
+
+
+def test_a_stream_that_refuses_for_good_ends_the_bridge_and_nothing_is_acknowledged(
+    there: ScriptedBroker,
+) -> None:
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+
+    def gone(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "PutRecords")
+
+    rig.stream.list_shards = rig.stream.put_records = gone  # type: ignore[assignment]
+    there.send(broker.publish(TOPIC, reading(1), 1))
+    with pytest.raises(StreamgaugeError, match="ResourceNotFoundException"):
+        rig.turn(TURNS_MAX)
+    rig.bridge.acknowledge(rig.link)
+    rig.link.turn(0.0, reading=False)
+    assert [one for one in there.received() if one.type == broker.PUBACK] == []
+    assert rig.errors.rows == []
