@@ -2,8 +2,8 @@
 
 Set as the function's handler in place of the real one. What the pipeline file names outside the
 process is replaced: limits are the rules' own, alerts go to standard output, rejected records and
-state to directories below STREAMGAUGE_TRIAL, and the stream is one shard without parents. All else
-is as in Lambda.
+state to directories below STREAMGAUGE_TRIAL, nothing is forwarded, and the stream is one shard
+without parents. All else is as in Lambda.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ class OneShard(KinesisReader):
 
 def alone(spec: Spec, folder: Path) -> Spec:
     """The same pipeline with all that it names outside the process below a folder."""
-    return msgspec.structs.replace(
+    replace = msgspec.structs.replace
+    return replace(
         spec,
+        rules=tuple(replace(rule, forward=None, forward_key=None) for rule in spec.rules),
         thresholds=ThresholdsSpec(),
         alerts=AlertsSpec(),
         errors=ErrorsSpec(location=str(folder / "errors")),

@@ -25,7 +25,8 @@ class Named(NamedTuple):
     """The names of one pipeline file.
 
     title: of the pipeline; function: the same, as functions may be called. places: the locations on
-    S3. buckets: the logical id of each bucket, in which several locations can lie.
+    S3. buckets: the logical id of each bucket, in which several locations can lie. forwards: the
+    streams that rules forward to, by name or ARN; they are others', and not made here.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Named(NamedTuple):
     topic: str | None
     places: tuple[Place, ...]
     buckets: dict[str, str]
+    forwards: tuple[str, ...]
 
     def place(self, section: str) -> Place:
         """The location of one section of the file."""
@@ -75,6 +77,7 @@ def named(spec: Spec, origin: str) -> Named:
         None if spec.alerts.sns_topic is None else _last(spec.alerts.sns_topic),
         tuple(places),
         ids,
+        tuple(dict.fromkeys(rule.forward for rule in spec.rules if rule.forward is not None)),
     )
 
 

@@ -21,6 +21,7 @@ READ_STREAM = [  # the mapping, kinesis_reader.py
 ]
 READ_LIMITS = ["dynamodb:BatchGetItem"]  # stores/dynamodb.py
 PUBLISH = ["sns:Publish"]  # sinks/sns.py
+FORWARD = ["kinesis:ListShards", "kinesis:PutRecords"]  # sinks/forward.py, by a producer
 LOCATIONS = {
     "errors": ["s3:PutObject"],  # sinks/errors_s3.py
     "state": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],  # stores/s3.py
@@ -55,13 +56,12 @@ def of_stack(named: Named) -> Arns:
 
 def by_name(named: Named) -> Arns:
     """Those of resources whose names are parameters, in the account and region of the stack."""
-    here = "arn:${AWS::Partition}:{}:${AWS::Region}:${AWS::AccountId}:{}"
     buckets = {
         bucket: f"arn:${{AWS::Partition}}:s3:::${{{name}Name}}"
         for bucket, name in named.buckets.items()
     }
     stream, table, topic = (
-        sub(here.replace("{}", service, 1).replace("{}", resource, 1))
+        _here(service, resource)
         for service, resource in (
             ("kinesis", "stream/${StreamName}"),
             ("dynamodb", "table/${ThresholdsTableName}"),
@@ -78,6 +78,8 @@ def of_pipeline(named: Named, arns: Arns) -> list[Node]:
         found.append(allow("ReadLimits", READ_LIMITS, arns.table))
     if named.topic is not None:
         found.append(allow("PublishAlerts", PUBLISH, arns.topic))
+    if named.forwards:
+        found.append(allow("Forward", FORWARD, list(map(_stream, named.forwards))))
     for section, bucket, prefix in named.places:
         objects = arns.objects(bucket, prefix)
         found.append(allow(section.capitalize(), LOCATIONS[section], objects))
@@ -114,3 +116,12 @@ def role(service: str, statements: list[Node]) -> Node:
             }
         ],
     }
+
+
+def _here(service: str, resource: str) -> Node:
+    """A resource in the account and region of the stack."""
+    return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
+
+
+def _stream(stream: str) -> Node | str:
+    return stream if stream.startswith("arn:") else _here("kinesis", f"stream/{stream}")

@@ -149,6 +149,18 @@ def test_each_action_is_allowed_where_the_file_says() -> None:
     assert {"Fn::Sub": f"{tables}-CoordinatorState"} in under_kcl["dynamodb:PutItem"]
 
 
+def test_a_rule_that_forwards_may_put_into_that_stream_and_no_other() -> None:
+    arn = "arn:aws:kinesis:eu-west-1:210987654321:stream/theirs"
+    again = BASE.partition("[[rules]]")[2].partition("[errors]")[0].replace('"hot"', '"too"')
+    toml = BASE.replace("threshold = 1.0\n", 'threshold = 1.0\nforward = "hot"\n')
+    toml += f'[[rules]]{again}forward = "{arn}"\n'
+    assert "kinesis:PutRecords" not in actions(both(BASE)[0], "ConsumerRole")
+    for template, role in zip(both(toml), ("ConsumerRole", "WorkerRole"), strict=True):
+        hot, theirs = actions(template, role)["kinesis:PutRecords"]
+        assert hot["Fn::Sub"].endswith(":stream/hot") and theirs == arn
+        assert wide(template) == []
+
+
 def test_the_mapping_has_one_lane_a_shard_and_loses_nothing() -> None:
     made, _ = both(BASE)
     consumer = made["Resources"]["Consumer"]["Properties"]
