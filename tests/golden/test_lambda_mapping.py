@@ -52,7 +52,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("bisect", [True, False], ids=["bisect", "whole"])
-@pytest.mark.parametrize("aggregated", [False, True], ids=["plain", "aggregated"])
+@pytest.mark.parametrize(
+    "aggregated", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "aggregated"]
+)
 def test_under_timeouts_errors_and_partial_answers(aggregated: bool, bisect: bool) -> None:
     """Every record is applied once; of K13 the mapping gives nothing up."""
     memories = Memories()
