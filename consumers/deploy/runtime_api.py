@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,16 @@ class Answer(NamedTuple):
     failed: bool
 
 
+class _Server(ThreadingHTTPServer):
+    """A server whose client is ended while it waits for another event, which is no error."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class RuntimeApi:
     """Serves one event on a free port of loopback; a second one is never handed out."""
 
@@ -40,8 +51,7 @@ class RuntimeApi:
         self._events: queue.Queue[bytes] = queue.Queue()
         self._events.put(event)
         self._seconds = seconds
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         serve = functools.partial(self._server.serve_forever, poll_interval=POLL_SECONDS)
         self._thread = threading.Thread(target=serve, daemon=True)
         self._thread.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -85,3 +87,17 @@ def test_the_runtime_api_takes_errors(api: RuntimeApi, path: str) -> None:
 def test_the_runtime_api_has_nothing_else(api: RuntimeApi) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         call(api, "elsewhere")
+
+
+def test_a_client_that_is_ended_is_no_error(
+    api: RuntimeApi, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the function's process is, once it has answered."""
+    host, _, port = api.address.partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        client.sendall(b"GET ")
+    with call(api, "invocation/next") as answer:
+        assert answer.status == 200
+    api.close()
+    assert capfd.readouterr().err == ""
