@@ -8,6 +8,9 @@ left out: CodeDeploy (`Canary` is off), and the Kinesis action of IoT rules, whi
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -78,6 +81,17 @@ class Stack(Cloud):
         assert told["StackStatus"] == "CREATE_COMPLETE", [one for one in reasons if one]
         return {one["OutputKey"]: one["OutputValue"] for one in told["Outputs"]}
 
+    def switch(self, command: str, folder: Path) -> str:
+        """What `streamgauge deploy pause` or `resume` prints."""
+        (folder / "p.toml").write_text(TOML + PLACES)
+        names = {"AWS_ENDPOINT_URL": self._url, "STREAMGAUGE_SOURCE__STREAM": self.name}
+        arguments = ["deploy", command, "p.toml", "--function", self.outputs["Consumer"]]
+        done = subprocess.run(
+            [sys.executable, "-m", "streamgauge", *arguments], cwd=folder, env=os.environ | names,
+            check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        return done.stdout
+
     def invocations(self) -> list[dict[str, Any]]:
         """The lines of the function's log that are metrics, too."""
         group = f"/aws/lambda/torture-{self.name}"
@@ -106,28 +120,24 @@ def stack(ministack: Ministack, package: Built) -> Iterator[Stack]:
         yield made
 
 
-def test_what_is_put_into_the_stream_comes_out_of_the_topic(stack: Stack) -> None:
+def test_what_is_put_into_the_stream_comes_out_of_the_topic(stack: Stack, tmp_path: Path) -> None:
     """The torture file, cut in two by a pause: alerts and error stream are the oracle's."""
     stack.limit(torture.thresholds())
     given = plain_kpl.read(torture.HERE / "torture.ndjson")
     stack.put(given[: len(given) // 2])
     awaited(lambda: stack.count("records") == records_of(stack))
-    with stack.client("lambda") as client:
-        service = Service("lambda", client)
-        uuid = mapping.find(service, stack.outputs["Consumer"], stack.name)["UUID"]
-        mapping.switch(service, uuid, False)
-        assert client.get_event_source_mapping(UUID=uuid)["State"] == "Disabled"
-        before = len(stack.invocations())
-        stack.put(given[len(given) // 2 :])
-        for _ in range(QUIET_TURNS):
-            threading.Event().wait(TURN_SECONDS)
-            assert len(stack.invocations()) == before
-        mapping.switch(service, uuid, True)
-        awaited(lambda: stack.count("records") == records_of(stack))
-        found = judged(stack, TOML, torture.thresholds())
-        assert found.alerts and found.reasons and found.repeats == 0
-        assert stack.count("repeated") == stack.count("failed") == 0
-        assert len(found.alerts) == stack.count("alerts")
+    assert stack.switch("pause", tmp_path).endswith(": Disabled\n")
+    before = len(stack.invocations())
+    stack.put(given[len(given) // 2 :])
+    for _ in range(QUIET_TURNS):
+        threading.Event().wait(TURN_SECONDS)
+        assert len(stack.invocations()) == before
+    assert stack.switch("resume", tmp_path).endswith(": Enabled\n")
+    awaited(lambda: stack.count("records") == records_of(stack))
+    found = judged(stack, TOML, torture.thresholds())
+    assert found.alerts and found.reasons and found.repeats == 0
+    assert stack.count("repeated") == stack.count("failed") == 0
+    assert len(found.alerts) == stack.count("alerts")
     assert len({line["request"] for line in stack.invocations()}) > 2
     print(f"a deployed stack: {found.records} records, {len(found.alerts)} alerts, as the oracle")
 
