@@ -101,11 +101,14 @@ $(ready): $(demo_ready)
 	@mkdir -p .link && ln -sfn .. .link/streamgauge
 	@printf %s "$(CURDIR)" >$@
 
-$(servers_ready): tests/servers/requirements.txt tests/servers/pom.xml
+$(servers_ready): tests/servers/requirements.txt tests/servers/checkov.txt tests/servers/pom.xml
 	@echo "setting up .servers: what some tests run against (once, a minute or two) ..."
 	@rm -f $@
 	@$(PYTHON) -m venv --clear .servers
 	@.servers/bin/python -m pip install --quiet --requirement $<
+	@.servers/bin/python -m venv .servers/checkov
+	@.servers/checkov/bin/python -m pip install --quiet --requirement tests/servers/checkov.txt
+	@ln -s ../checkov/bin/checkov .servers/bin/checkov
 	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file tests/servers/pom.xml \
 	  dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/.servers/kpl"; \
 	  else echo "no Maven here: the tests against the KPL will be skipped"; fi

@@ -4,7 +4,8 @@
 
 Set the handler to `streamgauge.consumers.lambda_handler.handler`, and STREAMGAUGE_PIPELINE to the
 pipeline file in the package (by default pipeline.toml). The mapping needs ReportBatchItemFailures
-and a parallelisation factor of 1: with more, the batches of one shard fence each other.
+and a parallelisation factor of 1. With more, the batches of one shard fence each other and pass
+records over: that is seen (handed.py), and fails the invocation by name.
 
 What a sandbox remembers is used only while nobody has written the next state object. An aggregate
 fails or passes whole; records that come again are known by their positions.
@@ -17,26 +18,33 @@ is asked for them. The mapping has read a parent to its end before it hands over
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..engine.batch import Record
-from ..engine.errors import ConfigError, FencedError, InputError, Problem, UnavailableError
+from ..engine.counts import Counts
+from ..engine.errors import (
+    ConfigError,
+    FencedError,
+    InputError,
+    OrderError,
+    Problem,
+    UnavailableError,
+)
 from ..engine.pipeline import Pipeline
-from ..engine.records import arrival_ms
 from ..engine.sinks.base import Patience
 from ..rules import plan
 from ..rules.edges import Edges
 from ..rules.spec import Spec, load
+from . import handed, lambda_metrics
 from .forwarding import forward
 from .inherit import ancestors, joined
+from .lambda_event import records_of, source_of
 from .listing import Lister
 from .recall import FULL_EVERY, oldest_kept, recall, written
 from .reread import read_again
@@ -45,6 +53,7 @@ from .shard import Reader
 PIECE_RECORDS = 1000  # Kinesis records that are pushed between two looks at the deadline
 RESERVE_SECONDS = 5.0  # kept for saving, of the time that is left to an invocation
 SECONDS_MAX = 60.0  # where the context does not say how much time there is
+ONE_LANE = "the mapping must have ParallelizationFactor 1, and be the only one of this pipeline"
 
 Failures = dict[str, list[dict[str, str]]]
 
@@ -57,7 +66,8 @@ class _Warm(NamedTuple):
     """What a sandbox remembers of a shard.
 
     generation: of the newest object there is. full: the full ones that are kept. sound: a delta may
-    follow. behind: it does not go as far as the checkpoint: the stream is to be read again.
+    follow. behind: it does not go as far as the checkpoint: the stream is to be read again. handed:
+    what the mapping handed over last, empty where that is not known.
     """
 
     pipeline: Pipeline
@@ -65,6 +75,23 @@ class _Warm(NamedTuple):
     full: list[int]
     sound: bool
     behind: bool
+    handed: tuple[handed.Handed, ...] = ()
+
+
+class _Done:
+    """What an invocation has done with a shard, for its metrics."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.arrival: int | None = None  # of the last record done, ms
+        self.values: dict[str, float] = {"failed": 0, "fenced": 0}
+
+    def metrics(self, at: float) -> dict[str, float]:
+        """By the names of lambda_metrics.METRICS; `at` is in seconds since 1970."""
+        found = lambda_metrics.counted(self.counts) | self.values
+        if self.arrival is not None:
+            found["iterator_age"] = max(0, int(at * 1000) - self.arrival)
+        return found
 
 
 def log(event: str, **fields: object) -> None:
@@ -83,12 +110,14 @@ class Handler:
         *,
         stream: Callable[[str], Stream] | None = None,
         now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
         log: Callable[..., None] = log,
     ) -> None:
         """Make nothing yet; ConfigError where the file asks for what this host cannot do.
 
-        `stream` gives the stream of an ARN, or of the name that the file has.
+        `stream` gives the stream of an ARN, or of the name that the file has. `wall` is seconds
+        since 1970, for metrics only.
         """
         problems = [
             Problem(where, "not supported in Lambda yet")
@@ -109,7 +138,8 @@ class Handler:
         self._alerts, self._errors = edges.alerts(), edges.errors()
         self._forward = forward(spec, edges)
         self._states, self._limits = edges.states(), edges.thresholds()
-        self._now, self._sleep, self._log = now, sleep, log
+        self._now, self._wall, self._sleep, self._told = now, wall, sleep, log
+        self._request: str | None = None
         self._warm: dict[str, _Warm] = {}
 
     def __call__(self, event: Any, context: Any) -> Failures:
@@ -117,8 +147,10 @@ class Handler:
 
         Raises:
             InputError: it is no event of a Kinesis mapping; names what is wrong.
+            OrderError: the mapping hands records over out of order.
             StreamgaugeError: nobody can go on; the whole batch comes again.
         """
+        self._request = getattr(context, "aws_request_id", None)
         left = getattr(context, "get_remaining_time_in_millis", None)
         seconds = SECONDS_MAX if left is None else left() / 1000
         until = self._now() + max(0.0, seconds - RESERVE_SECONDS)
@@ -136,31 +168,48 @@ class Handler:
 
     def _shard(self, shard: str, records: list[Record], until: float) -> str | None:
         """Work through the records of a shard; the sequence number of the first not done."""
-        done = 0
+        done = _Done()
         try:
-            warm = self._warm[shard] = self._recalled(shard, until)
-            if warm.behind:
-                self._read_again(shard, warm.pipeline, records[0].sequence_number, until)
-                warm = warm._replace(behind=False)
-            del self._warm[shard]  # until all is safe, nothing is remembered
-            while done < len(records) and (not done or self._now() < until):
-                piece = records[done : done + PIECE_RECORDS]
-                if not self._piece(warm.pipeline, piece, until):
-                    break
-                done += len(piece)
-            if not done:  # and nothing was applied
-                self._warm[shard] = warm
-                return records[0].sequence_number
-            self._warm[shard] = self._saved(shard, warm)
+            number = self._worked(shard, records, until, done)
         except UnavailableError as error:
             self._log("unavailable", shard=shard, cause=str(error))
-            return records[0].sequence_number
+            number, done = records[0].sequence_number, _Done()  # all of it comes again
         except FencedError as error:  # another invocation has gone on with this shard
-            self._log("fenced", shard=shard, cause=str(error))
-            return records[0].sequence_number
-        return records[done].sequence_number if done < len(records) else None
+            self._log("fenced", shard=shard, cause=str(error), hint=ONE_LANE)
+            number, done = records[0].sequence_number, _Done()
+            done.values["fenced"] = 1
+        except OrderError as error:
+            self._log("out_of_order", shard=shard, cause=str(error))
+            raise
+        done.values["failed"] = int(number is not None)
+        at = self._wall()
+        line = lambda_metrics.embedded(done.metrics(at), at)
+        self._log("invoked", shard=shard, again_from=number, **line)
+        return number
 
-    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float) -> bool:
+    def _worked(self, shard: str, records: list[Record], until: float, done: _Done) -> str | None:
+        warm = self._warm[shard] = self._recalled(shard, until)
+        if warm.behind:
+            self._read_again(shard, warm.pipeline, records[0].sequence_number, until)
+            warm = warm._replace(behind=False)
+        numbers, last = [record.sequence_number for record in records], _last(warm.pipeline, shard)
+        _check_order(shard, numbers, last, warm.handed)
+        del self._warm[shard]  # until all is safe, nothing is remembered
+        at = 0
+        while at < len(records) and (not at or self._now() < until):
+            piece = records[at : at + PIECE_RECORDS]
+            if not self._piece(warm.pipeline, piece, until, done.counts):
+                break
+            at += len(piece)
+            done.arrival = piece[-1].arrival
+        if not at:  # and nothing was applied
+            self._warm[shard] = warm
+            return numbers[0]
+        now_handed = handed.followed(warm.handed, numbers[:at], last)
+        self._warm[shard] = self._saved(shard, warm._replace(handed=now_handed), done)
+        return numbers[at] if at < len(numbers) else None
+
+    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float, counts: Counts) -> bool:
         """Push and deliver some records; False where they must come again and nothing was applied.
 
         Raises:
@@ -180,6 +229,7 @@ class Handler:
             patience.insist(lambda: deliver(outcome.forwarded))
         if outcome.rejected:
             patience.insist(lambda: self._errors.deliver(outcome.rejected))
+        counts.add(outcome.counts)
         return True
 
     def _recalled(self, shard: str, until: float) -> _Warm:
@@ -193,7 +243,8 @@ class Handler:
         if recalled is None:
             return _Warm(self._inherited(shard, until), newest, [], False, bool(found))
         behind = recalled.generation < newest
-        return _Warm(recalled.pipeline, newest, recalled.full, recalled.sound, behind)
+        known = () if behind else handed.read(recalled.handed)
+        return _Warm(recalled.pipeline, newest, recalled.full, recalled.sound, behind, known)
 
     def _inherited(self, shard: str, until: float) -> Pipeline:
         """The pipeline of the shards that this one was split or merged from; empty without any."""
@@ -233,16 +284,20 @@ class Handler:
     def _plan(self) -> Pipeline:
         return plan.Pipeline.plan(self._spec, self._limits, one_shard=True)
 
-    def _saved(self, shard: str, warm: _Warm) -> _Warm:
+    def _saved(self, shard: str, warm: _Warm, done: _Done) -> _Warm:
         """Write the next state object, a delta, now and then a full one; remove old ones."""
         generation, kept = warm.generation + 1, warm.full
         full = not (warm.sound and kept and generation - kept[-1] < FULL_EVERY)
-        data = warm.pipeline.save(full=full, earlier=kept)
+        noted = handed.noted(warm.handed)
+        data = warm.pipeline.save(full=full, earlier=kept, handed=noted)
+        start = self._now()
         self._states.create(self._name, shard, generation, data)
+        done.values["save"] = round((self._now() - start) * 1000, 3)
+        done.values["state_bytes"] = len(data)
         if full:
             kept = written(kept, generation)
             self._prune(shard, oldest_kept(kept))
-        return _Warm(warm.pipeline, generation, kept, True, False)
+        return _Warm(warm.pipeline, generation, kept, True, False, warm.handed)
 
     def _prune(self, shard: str, oldest: int | None) -> None:
         if oldest is None:
@@ -252,26 +307,28 @@ class Handler:
         except UnavailableError as error:
             self._log("prune_refused", shard=shard, cause=str(error))
 
-
-def records_of(event: Any) -> list[Record]:
-    """The Kinesis records of an event.
-
-    Raises:
-        InputError: it is none of a Kinesis event source mapping; names record and key.
-    """
-    given = event.get("Records") if isinstance(event, Mapping) else None
-    if not isinstance(given, list):
-        raise InputError("event: expected the Records of a Kinesis event source mapping")
-    return [_record(number, one) for number, one in enumerate(given)]
+    def _log(self, event: str, **fields: object) -> None:
+        self._told(event, pipeline=self._name, request=self._request, **fields)
 
 
-def source_of(event: Any) -> str | None:
-    """The ARN of the stream that the records of an event are of; None where they do not say it."""
-    try:
-        arn = event["Records"][0]["eventSourceARN"]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return arn.partition("/consumer/")[0] if isinstance(arn, str) and arn else None
+def _last(pipeline: Pipeline, shard: str) -> int:
+    """The sequence number of the last applied position; -1 before the first."""
+    at = pipeline.positions.get(shard)
+    return -1 if at is None else int(at.sequence_number)
+
+
+def _check_order(
+    shard: str, numbers: list[str], last: int, known: tuple[handed.Handed, ...]
+) -> None:
+    """Raise OrderError where a batch does not stand in the order of its shard."""
+    order = [int(number) for number in numbers]
+    found = next((n for n, a, b in zip(numbers[1:], order, order[1:], strict=False) if b < a), None)
+    found = found or handed.passed_over(known, numbers, last)
+    if found is not None:
+        raise OrderError(
+            f"shard {shard}: record {found} comes after later ones, which are applied: {ONE_LANE}."
+            " A factor above 1 cuts a shard by the outer partition key, and aggregates with it"
+        )
 
 
 def _stream(edges: Edges, name: str) -> Stream:
@@ -280,25 +337,10 @@ def _stream(edges: Edges, name: str) -> Stream:
     return KinesisReader(edges.service("kinesis"), name)
 
 
-def _record(number: int, given: Any) -> Record:
-    where = f"event: Records[{number}]"
-    try:
-        kinesis, identity = given["kinesis"], given["eventID"]
-        shard, _, sequence = identity.rpartition(":")
-        record = Record(
-            shard_id=shard,
-            sequence_number=kinesis["sequenceNumber"],
-            data=base64.b64decode(kinesis["data"], validate=True),
-            partition_key=kinesis.get("partitionKey", ""),
-            arrival=arrival_ms(kinesis.get("approximateArrivalTimestamp")),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{where}: expected a record of a Kinesis stream: {error!r}") from None
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"{where}: kinesis.data: expected base64: {error}") from None
-    if not shard or sequence != record.sequence_number or not sequence.isdecimal():
-        raise InputError(f"{where}: eventID: expected shard:sequence, found {identity!r}")
-    return record
+def pipeline_file() -> Path:
+    """Where the package has its pipeline file."""
+    root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
+    return root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")
 
 
 _handler: Handler | None = None
@@ -308,6 +350,5 @@ def handler(event: Any, context: Any) -> Failures:
     """The entry of the Lambda runtime; the pipeline file is read at the first event."""
     global _handler
     if _handler is None:
-        root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
-        _handler = Handler(load(root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")))
+        _handler = Handler(load(pipeline_file()))
     return _handler(event, context)

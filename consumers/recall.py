@@ -12,7 +12,7 @@ still can be: the stream is read again from its position, with the same answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..engine import state
 from ..engine.batch import Alert, Forwarded, Position, Rejected
@@ -31,7 +31,7 @@ class Recalled(NamedTuple):
     from what their owners noted. sound: a delta may follow; not so where it would not stand on the
     newest object there is, or on one of another definition of a rule. told: a position up to which
     the sinks have acknowledged everything, though this memory does not go so far; None: not known,
-    or no farther.
+    or no farther. handed: what the newest of the objects notes of a mapping, where Lambda wrote it.
     """
 
     pipeline: Pipeline
@@ -39,6 +39,7 @@ class Recalled(NamedTuple):
     full: list[int]
     sound: bool
     told: Position | None
+    handed: Any = None
 
 
 def recall(
@@ -85,7 +86,8 @@ def recall(
             log("rules_start_empty", shard=shard_id, rules=changed)
         full = [one for one in _earlier(chain[-1]) if one in generations]
         sound = newest == generations[-1] and not changed
-        return Recalled(pipeline, newest, [*full, generation][-FULL_KEPT:], sound, told)
+        kept = [*full, generation][-FULL_KEPT:]
+        return Recalled(pipeline, newest, kept, sound, told, chain[0][1].get("handed"))
     if generations:
         log("state_incomplete", shard=shard_id, unreadable=list(generations))
     return None

@@ -8,6 +8,7 @@
     - InputError: a file of records cannot be what it is said to be; names file and line.
     - StateError: a state object cannot be read (torn, another version, bad checksum).
     - FencedError: another owner has written this shard's next state object; reload and go on.
+    - OrderError: records of a shard are handed over out of order, so some would be passed over.
 
   - Wait (the service may come back; the batch is not lost, nothing was applied or the same batch is
     delivered again):
@@ -73,6 +74,10 @@ class StateError(StreamgaugeError):
 
 class FencedError(StreamgaugeError):
     """Another owner wrote the next state object of this shard: stop, reload, go on from there."""
+
+
+class OrderError(StreamgaugeError):
+    """Records of a shard are handed over out of order: to go on would be to skip some of them."""
 
 
 class UnavailableError(StreamgaugeError):

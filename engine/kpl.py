@@ -33,11 +33,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import compress, repeat
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from . import wire
 from .batch import LAST_TIME, NO_TIME, Ints, Position, Record, Rejected, UserRecords, key_text
@@ -53,8 +53,14 @@ _ABSENT_BYTE = b"\xff"  # in every varint of that value, and in no UTF-8
 _DECIMAL = re.compile(r"[0-9]{1,39}")
 
 
-def _message_type() -> Any:
-    """The generated class, from a pool of our own, where no other library's names are."""
+@cache
+def _aggregate_type() -> Any:
+    """The generated class, from a pool of our own, where no other library's names are.
+
+    protobuf is imported at the first aggregate: a host that meets none starts the sooner.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="kpl.proto", package="kpl", syntax="proto2")
     aggregate = file.message_type.add(name="AggregatedRecord")
@@ -85,9 +91,6 @@ def _message_type() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("kpl.AggregatedRecord"))
-
-
-_Aggregate = _message_type()
 
 
 class _Refused(Exception):
@@ -315,7 +318,7 @@ def _body(data: bytes) -> bytes:
 
 def _parse(body: bytes) -> Any:
     try:
-        return _Aggregate.FromString(body)
+        return _aggregate_type().FromString(body)
     except Exception:  # DecodeError; what else, is up to the protobuf implementation
         raise _Refused("bad_body", "aggregate: its body is no AggregatedRecord") from None
 
@@ -345,7 +348,7 @@ def aggregate(users: Iterable[tuple[bytes | str, bytes, int | None]]) -> bytes:
     Raises:
         ValueError: there is no user record, or an explicit hash key is outside 0 .. 2**128 - 1.
     """
-    message = _Aggregate()
+    message = _aggregate_type()()
     keys: dict[bytes, int] = {}
     hash_keys: dict[bytes, int] = {}
     for key, data, explicit in users:

@@ -162,13 +162,18 @@ class Pipeline:
         outcome.counts.check()
         return outcome
 
-    def save(self, full: bool = True, earlier: Sequence[int] = ()) -> bytes:
+    def save(
+        self, full: bool = True, earlier: Sequence[int] = (), handed: Sequence[Any] = ()
+    ) -> bytes:
         """The next state object: all that is remembered, or what changed since the last one.
 
         `earlier` are the numbers of the last full objects before it, where the host numbers them:
         whoever goes on with the shard finds them in the body, and knows what may be removed.
+        `handed` is what the Lambda host notes of its mapping, for itself.
         """
         body = {"pipeline": self.name, **self._memory.save(full), "earlier": list(earlier)}
+        if handed:
+            body["handed"] = list(handed)
         return state.encode(FULL if full else DELTA, body)
 
     def restore(self, objects: Sequence[bytes]) -> list[str]:

@@ -10,10 +10,10 @@ with anything else in it is left to the message parser in kpl.py, which decides 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from .batch import Ints
 from .kernels import run_starts
@@ -26,7 +26,10 @@ _DENSE_BYTES = 64  # below this many bytes a user record, a body is opened in pi
 _HEAD_BYTES_MAX = 8  # tag, index below 2**14, tag, length below 2**21
 
 
+@cache
 def _layout_type() -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="layout.proto", package="layout")
     message = file.message_type.add(name="Aggregate")
@@ -35,9 +38,6 @@ def _layout_type() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("layout.Aggregate"))
-
-
-_Layout = _layout_type()
 
 
 def read(bodies: list[bytes], records_max: int) -> tuple[list[bytes], list[bytes], list[int]]:
@@ -76,7 +76,7 @@ def _read(bodies: list[bytes], records_max: int, data: list[bytes], keys: list[b
     for body in bodies:
         message: Any
         try:
-            message = None if _is_dense(body) else _Layout.FromString(body)
+            message = None if _is_dense(body) else _layout_type().FromString(body)
         except Exception:  # DecodeError; what else, is up to the protobuf implementation
             message = None
         found = message.records[:] if message is not None else ()

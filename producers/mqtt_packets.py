@@ -16,6 +16,27 @@ GOODBYE = b"\xe0\x00"  # DISCONNECT, normal
 REMAINING_MAX = 268_435_455
 TEXT_BYTES_MAX = 65_535
 FAILED = 0x80  # reason codes of version 5 from here on are failures
+REASONS = {
+    0x00: "Success",
+    0x80: "Unspecified error",
+    0x81: "Malformed packet",
+    0x82: "Protocol error",
+    0x84: "Unsupported protocol version",
+    0x85: "Client identifier not valid",
+    0x86: "Bad user name or password",
+    0x87: "Not authorized",
+    0x88: "Server unavailable",
+    0x89: "Server busy",
+    0x8B: "Server shutting down",
+    0x8D: "Keep alive timeout",
+    0x8E: "Session taken over",
+    0x8F: "Topic filter invalid",
+    0x93: "Receive maximum exceeded",
+    0x97: "Quota exceeded",
+    0x9E: "Shared subscription not supported",
+    0xA1: "Subscription identifiers not supported",
+    0xA2: "Wildcard subscription not supported",
+}
 
 _TWO_BYTES, _FOUR_BYTES, _VARINT, _DATA, _PAIR = "2", "4", "v", "s", "p"
 _ONE_BYTE = "1"
@@ -178,3 +199,8 @@ def _properties(body: bytes, at: int) -> dict[int, int]:
     if at != end:
         raise ProtocolError("properties that are cut off")
     return found
+
+
+def reason(code: int) -> str:
+    """A reason code of version 5 in words."""
+    return REASONS.get(code, f"reason 0x{code:02x}")

@@ -30,11 +30,13 @@ from .mqtt_filters import filters_by_identifier
 from .mqtt_packets import (
     CONNACK,
     DISCONNECT,
+    FAILED,
     GOODBYE,
     PINGREQ,
     PINGRESP,
     ProtocolError,
     read_varint,
+    reason,
     text,
     varint,
 )
@@ -42,28 +44,6 @@ from .mqtt_packets import (
 RECEIVE_BYTES = 1 << 18
 WRITE_SECONDS_MAX = 1.0  # of the last words
 PUBLISH, SUBACK = 3, 9
-FAILED = 0x80  # reason codes from here on are failures
-REASONS = {
-    0x00: "Success",
-    0x80: "Unspecified error",
-    0x81: "Malformed packet",
-    0x82: "Protocol error",
-    0x84: "Unsupported protocol version",
-    0x85: "Client identifier not valid",
-    0x86: "Bad user name or password",
-    0x87: "Not authorized",
-    0x88: "Server unavailable",
-    0x89: "Server busy",
-    0x8B: "Server shutting down",
-    0x8D: "Keep alive timeout",
-    0x8E: "Session taken over",
-    0x8F: "Topic filter invalid",
-    0x93: "Receive maximum exceeded",
-    0x97: "Quota exceeded",
-    0x9E: "Shared subscription not supported",
-    0xA1: "Subscription identifiers not supported",
-    0xA2: "Wildcard subscription not supported",
-}
 REFUSED = {0x84, 0x85, 0x86, 0x87}  # of CONNACK: to try again is of no use
 _IDENTIFIER, _IDENTIFIERS_AVAILABLE, _KEEPALIVE = 0x0B, 0x29, 0x13
 _SIZES = {  # of properties in bytes; those not here have a length of their own
@@ -319,11 +299,11 @@ class QuickLink:
             topic = self._asked.get(body[0] << 8 | body[1], "")
             for code in body[at:]:
                 if code >= FAILED:
-                    self.tries.topic_refused(self._broker.subscription(topic), _reason(code))
+                    self.tries.topic_refused(self._broker.subscription(topic), reason(code))
                 else:
                     self.tries.topic_granted()
         elif kind == DISCONNECT:
-            self._lost(_reason(body[0] if body else 0), "the broker has closed it")
+            self._lost(reason(body[0] if body else 0), "the broker has closed it")
         else:
             raise ProtocolError(f"a packet of type {kind}, which is not expected")
 
@@ -331,8 +311,8 @@ class QuickLink:
         """CONNACK: subscribe, or see why not."""
         if body[1]:
             if body[1] in REFUSED:
-                self.tries.refused(_reason(body[1]))
-            self._lost(_reason(body[1]), "the broker refuses us")
+                self.tries.refused(reason(body[1]))
+            self._lost(reason(body[1]), "the broker refuses us")
             return
         properties, _ = _properties(body, 2, len(body))
         for seconds in properties.get(_KEEPALIVE, ()):
@@ -366,10 +346,6 @@ class QuickLink:
         self._in.clear()
         self._out.clear()
         self._unread = False
-
-
-def _reason(code: int) -> str:
-    return REASONS.get(code, f"reason 0x{code:02x}")
 
 
 def _properties(held: bytes, at: int, end: int) -> tuple[Properties, int]:

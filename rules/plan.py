@@ -132,7 +132,9 @@ class Pipeline(engine.Pipeline):
         self._held, self._told = None, 0
         return outcome
 
-    def save(self, full: bool = True, earlier: Sequence[int] = ()) -> bytes:
+    def save(
+        self, full: bool = True, earlier: Sequence[int] = (), handed: Sequence[Any] = ()
+    ) -> bytes:
         """The next state object; see the engine's pipeline.
 
         Raises:
@@ -141,7 +143,7 @@ class Pipeline(engine.Pipeline):
         """
         if self._held is not None:
             raise UnavailableError("the last push is not delivered: push again before saving")
-        return super().save(full, earlier)
+        return super().save(full, earlier, handed)
 
     def _deliver(self) -> None:
         """Give the alerts that are owed to every sink; what a sink refuses stays owed."""

@@ -67,6 +67,7 @@ class Shared(MetaPathFinder):
         "generate": "generate.py",
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
         "lambda_drive": "golden/lambda_drive.py",
+        "lambda_mapping": "golden/lambda_mapping.py",
         "live": "sim/live.py",
         "live_cloud": "servers/live_cloud.py",
         "live_run": "servers/live_run.py",

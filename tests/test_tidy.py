@@ -18,7 +18,7 @@ PARTS = ("cli", "consumers", "engine", "producers", "rules")
 FOLDERS = {*PARTS, "bench", "changelog.d", "docs", "examples", "tests"}
 DOCUMENTED = ("engine", "rules", "consumers", "cli", "producers")
 MADE = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split() if line[-1] == "/"}
-TEXT = {"", ".cfg", ".csv", ".json", ".md", ".ndjson", ".py", ".sql", ".toml"}
+TEXT = {"", ".cfg", ".csv", ".json", ".md", ".ndjson", ".py", ".sql", ".toml", ".yaml"}
 
 file_lines_max = 400
 function_lines_max = 60

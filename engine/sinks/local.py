@@ -68,13 +68,12 @@ class StdoutSink:
         stream: Any = sys.stdout if self._stream is None else self._stream
         data = ndjson(rows)
         try:
-            if isinstance(stream, io.TextIOBase):
-                buffer = getattr(stream, "buffer", None)
-                if buffer is None:
-                    stream.write(data.decode("utf-8"))
-                else:  # past the stream's own encoding and line ends, after what it holds
-                    stream.flush()
-                    buffer.write(data)
+            buffer = getattr(stream, "buffer", None)  # also of what Lambda puts around a stream
+            if buffer is not None:  # past the stream's own encoding and line ends, after its own
+                stream.flush()
+                buffer.write(data)
+            elif isinstance(stream, io.TextIOBase):
+                stream.write(data.decode("utf-8"))
             else:
                 stream.write(data)
             stream.flush()

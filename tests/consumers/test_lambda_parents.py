@@ -13,7 +13,8 @@ from memory_stream import MemoryStream
 from plain_kpl import Kinesis
 
 from streamgauge import Alert, Record
-from streamgauge.consumers.lambda_handler import Handler, source_of
+from streamgauge.consumers.lambda_event import source_of
+from streamgauge.consumers.lambda_handler import Handler
 from streamgauge.engine.aws import RefusedError
 from streamgauge.engine.errors import InputError, UnavailableError
 from streamgauge.rules import spec as specs
@@ -130,7 +131,8 @@ def test_a_shard_that_is_not_listed_yet_waits() -> None:
     of = record("C", 3)
     made.stream.records = {}
     assert made.hand(of) == {"batchItemFailures": [{"itemIdentifier": "3"}]}
-    assert made.events[-1]["event"] == "unavailable" and "C" in made.events[-1]["cause"]
+    told = [line for line in made.events if line["event"] == "unavailable"]
+    assert len(told) == 1 and "C" in told[0]["cause"]
 
 
 def test_a_parent_whose_last_object_is_torn_is_read_to_its_end() -> None:

@@ -23,7 +23,8 @@ from plain_kpl import Kinesis
 
 from streamgauge import Alert
 from streamgauge.consumers import lambda_handler
-from streamgauge.consumers.lambda_handler import Handler, handler, records_of
+from streamgauge.consumers.lambda_event import records_of
+from streamgauge.consumers.lambda_handler import Handler, handler
 from streamgauge.consumers.recall import FULL_EVERY
 from streamgauge.engine import state
 from streamgauge.engine.errors import ConfigError, InputError, StreamgaugeError

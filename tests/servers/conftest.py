@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from live_cloud import Cloud
-from live_run import Scene
-from servers import Ministack
+from live_run import PLACES, TOML, Scene
+from servers import Ministack, missing
+
+from streamgauge.consumers.deploy.package import HERE, Built, build
+from streamgauge.engine.errors import StreamgaugeError
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,19 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministack]:
     """A server that stands in for AWS; tests share it, each with names of its own in it."""
     with Ministack(tmp_path_factory.mktemp("ministack")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A Lambda package for this machine, of a file that names everything."""
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "p.toml").write_text(TOML + PLACES)
+    try:
+        return build(folder / "p.toml", folder / "p.zip", HERE)
+    except StreamgaugeError as error:
+        if "pip cannot bring" not in str(error):
+            raise
+        missing("package index")
 
 
 @pytest.fixture

@@ -47,6 +47,11 @@ class Cloud:
 
     def __init__(self, url: str | None = None, fifo: bool = False) -> None:
         """Make everything, at an endpoint or (None) wherever boto3 goes by itself."""
+        self._open(url)
+        self._make(fifo)
+
+    def _open(self, url: str | None) -> None:
+        """Clients, and a name of one's own."""
         config = Config(retries={"total_max_attempts": 1}, max_pool_connections=2)
         self.kinesis, self.dynamodb, self.sns, self.sqs, self.s3 = (
             boto3.client(name, endpoint_url=url, config=config)
@@ -54,6 +59,8 @@ class Cloud:
         )
         self.name = f"t-{uuid.uuid4().hex[:12]}"
         self.received: list[dict[str, Any]] = []
+
+    def _make(self, fifo: bool) -> None:
         self.kinesis.create_stream(StreamName=self.name, ShardCount=len(SHARDS))
         self.dynamodb.create_table(
             TableName=self.name,
@@ -70,8 +77,13 @@ class Cloud:
         name, more = self.name, {}
         if fifo:
             name, more = f"{name}.fifo", {"Attributes": {"FifoTopic": "true"}}
-        self.topic = self.sns.create_topic(Name=name, **more)["TopicArn"]
+        self.subscribe(self.sns.create_topic(Name=name, **more)["TopicArn"], fifo)
+
+    def subscribe(self, topic: str, fifo: bool = False) -> None:
+        """Have a queue receive what is published to a topic."""
+        self.topic, name, more = topic, self.name, {}
         if fifo:
+            name = f"{name}.fifo"
             more = {"Attributes": {"FifoQueue": "true"}}
         self.queue = self.sqs.create_queue(QueueName=name, **more)["QueueUrl"]
         asked = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])

@@ -20,6 +20,16 @@ from servers import die_with_us
 
 EVENT_SECONDS_MAX = 60.0  # a busy machine is slow; never a reason to fail before that
 TOML = (torture.HERE / "torture.toml").read_text()
+PLACES = """
+[thresholds]
+table = "limits"
+[alerts]
+sns_topic = "arn:aws:sns:us-east-1:000000000000:alerts"
+[errors]
+location = "s3://bucket/errors/"
+[state]
+location = "s3://bucket/state/"
+"""
 STOP_SECONDS_MAX = 10.0  # promised: from SIGTERM to the end
 
 

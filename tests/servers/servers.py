@@ -23,6 +23,10 @@ SERVERS = "`make servers` installs it, without root"
 JDK = "a Java development kit has it, as `apt-get install default-jdk-headless` brings"
 HOW = {  # what brings a command, or a folder of jars in .servers
     "ministack": SERVERS,
+    "cfn-lint": SERVERS,
+    "checkov": SERVERS,
+    "awslambdaric": SERVERS,
+    "package index": "a package is built of what pip downloads",
     "java": JDK,
     "javac": JDK,
     "mosquitto": "`apt-get install mosquitto` brings it, as root",
@@ -53,6 +57,12 @@ def need_jars(name: str) -> str:
     for folder in SERVERS_HOME.glob(folders[name]):
         return f"{folder}/*"
     return missing(name)
+
+
+def need_client() -> list[str]:
+    """Where the client of the Lambda runtime is installed; as `need`."""
+    found = list(SERVERS_HOME.glob("lib/python*/site-packages/awslambdaric"))
+    return [str(path.parent) for path in found] or missing("awslambdaric")
 
 
 def missing(name: str) -> NoReturn:

@@ -1,0 +1,86 @@
+"""What a pipeline file names in AWS, and how a template calls it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ...engine.errors import ConfigError, Problem
+from ...rules.edges import BUCKET
+from ...rules.spec import Spec
+
+STREAM, TABLE, TOPIC = "Stream", "Thresholds", "Alerts"  # logical ids
+FIFO = ".fifo"
+
+
+class Place(NamedTuple):
+    """An S3 location: of which key of the file, in which bucket, below which prefix."""
+
+    section: str
+    bucket: str
+    prefix: str
+
+
+class Named(NamedTuple):
+    """The names of one pipeline file.
+
+    title: of the pipeline; function: the same, as functions may be called. places: the locations on
+    S3. buckets: the logical id of each bucket, in which several locations can lie. forwards: the
+    streams that rules forward to, by name or ARN; they are others', and not made here.
+    """
+
+    title: str
+    function: str
+    stream: str
+    table: str | None
+    topic: str | None
+    places: tuple[Place, ...]
+    buckets: dict[str, str]
+    forwards: tuple[str, ...]
+
+    def place(self, section: str) -> Place:
+        """The location of one section of the file."""
+        return next(place for place in self.places if place.section == section)
+
+
+def named(spec: Spec, origin: str) -> Named:
+    """The names of a pipeline that is to run in AWS.
+
+    Raises:
+        ConfigError: it names no stream, or keeps state or errors in directories, which go with the
+            machine that a function or a task happens to run on.
+    """
+    problems = []
+    if spec.source.stream is None:
+        problems.append(Problem(f"{origin}: source.stream", "expected the stream that is read"))
+    places = []
+    for section, location in (("errors", spec.errors.location), ("state", spec.state.location)):
+        if not location.startswith(BUCKET):
+            message = f'"{location}" is a directory, which is gone with the machine'
+            hint = f"{section}.location = {BUCKET}BUCKET/{section}/"
+            problems.append(Problem(f"{origin}: {section}.location", message, hint))
+            continue
+        bucket, _, prefix = location.removeprefix(BUCKET).partition("/")
+        places.append(Place(section, bucket, prefix and prefix.rstrip("/") + "/"))
+    if problems:
+        raise ConfigError(problems)
+    different = dict.fromkeys(place.bucket for place in places)
+    ids = {
+        bucket: "Bucket" if len(different) == 1 else f"{section.capitalize()}Bucket"
+        for section, bucket, _ in places
+    }
+    return Named(
+        spec.pipeline.name,
+        re.sub(r"[^A-Za-z0-9_-]", "-", spec.pipeline.name),
+        _last(str(spec.source.stream)),
+        None if spec.thresholds.table is None else _last(spec.thresholds.table),
+        None if spec.alerts.sns_topic is None else _last(spec.alerts.sns_topic),
+        tuple(places),
+        ids,
+        tuple(dict.fromkeys(rule.forward for rule in spec.rules if rule.forward is not None)),
+    )
+
+
+def _last(name: str) -> str:
+    """The name at the end of an ARN; of a name, itself."""
+    return re.split("[:/]", name)[-1]
