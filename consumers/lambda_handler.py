@@ -2,6 +2,9 @@
 
     records -> push -> every sink has acknowledged -> state object (a delta) -> answer
 
+With an archive, what an invocation read is one object an hour of arrival, in final form: nobody
+comes back to roll what is staged. That makes many small objects; `archive compact` merges them.
+
 Set the handler to `streamgauge.consumers.lambda_handler.handler`, and STREAMGAUGE_PIPELINE to the
 pipeline file in the package (by default pipeline.toml). The mapping needs ReportBatchItemFailures
 and a parallelisation factor of 1: with more, the batches of one shard fence each other.
@@ -24,13 +27,16 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..engine.batch import Record
 from ..engine.errors import ConfigError, FencedError, InputError, Problem, UnavailableError
-from ..engine.pipeline import Pipeline
-from ..engine.records import arrival_ms
+from ..engine.pipeline import Outcome, Pipeline
+from ..engine.records import Opened, arrival_ms
+from ..engine.sinks.archive_objects import PARQUET
+from ..engine.sinks.archive_parquet import installed
 from ..engine.sinks.base import Patience
 from ..rules import plan
 from ..rules.edges import Edges
@@ -94,10 +100,12 @@ class Handler:
             for where, asked in (
                 ("delivery.mode", spec.delivery.mode != "ordered"),
                 ("source.out_of_range", spec.source.out_of_range != "evaluate"),
-                ("archive", spec.archive is not None),
             )
             if asked
         ]
+        if spec.archive is not None and spec.archive.format == PARQUET and not installed():
+            hint = 'format = "ndjson.gz", or pyarrow in a layer'
+            problems.append(Problem("archive.format", "pyarrow is not in the package", hint))
         if problems:
             raise ConfigError(problems)
         self._spec = spec
@@ -107,6 +115,8 @@ class Handler:
         self._source = spec.source.stream  # where events do not say it
         self._alerts, self._errors = edges.alerts(), edges.errors()
         self._states, self._limits = edges.states(), edges.thresholds()
+        archive = edges.archive()
+        self._archive = None if archive is None else archive.final()
         self._now, self._sleep, self._log = now, sleep, log
         self._warm: dict[str, _Warm] = {}
 
@@ -135,6 +145,7 @@ class Handler:
     def _shard(self, shard: str, records: list[Record], until: float) -> str | None:
         """Work through the records of a shard; the sequence number of the first not done."""
         done = 0
+        read: list[Opened] = []
         try:
             warm = self._warm[shard] = self._recalled(shard, until)
             if warm.behind:
@@ -143,12 +154,16 @@ class Handler:
             del self._warm[shard]  # until all is safe, nothing is remembered
             while done < len(records) and (not done or self._now() < until):
                 piece = records[done : done + PIECE_RECORDS]
-                if not self._piece(warm.pipeline, piece, until):
+                outcome = self._piece(warm.pipeline, piece, until)
+                if outcome is None:
                     break
+                read += outcome.read
                 done += len(piece)
             if not done:  # and nothing was applied
                 self._warm[shard] = warm
                 return records[0].sequence_number
+            if self._archive is not None and read:
+                self._patience(until).insist(partial(self._archive.deliver, read))
             self._warm[shard] = self._saved(shard, warm)
         except UnavailableError as error:
             self._log("unavailable", shard=shard, cause=str(error))
@@ -158,8 +173,8 @@ class Handler:
             return records[0].sequence_number
         return records[done].sequence_number if done < len(records) else None
 
-    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float) -> bool:
-        """Push and deliver some records; False where they must come again and nothing was applied.
+    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float) -> Outcome | None:
+        """Push and deliver some records; None where they must come again, nothing being applied.
 
         Raises:
             UnavailableError: they were applied, but a sink has not taken all that came of it.
@@ -169,12 +184,12 @@ class Handler:
             outcome = patience.insist(lambda: pipeline.push(piece))
         except UnavailableError as error:
             self._log("waiting", cause=str(error))
-            return False
+            return None
         if outcome.alerts:
             patience.insist(lambda: self._alerts.deliver(outcome.alerts))
         if outcome.rejected:
             patience.insist(lambda: self._errors.deliver(outcome.rejected))
-        return True
+        return outcome
 
     def _recalled(self, shard: str, until: float) -> _Warm:
         """What is remembered, if nobody has gone on since; else the newest state that is stored."""
@@ -225,7 +240,8 @@ class Handler:
         return Patience(seconds_max=left, now=self._now, sleep=self._sleep)
 
     def _plan(self) -> Pipeline:
-        return plan.Pipeline.plan(self._spec, self._limits, one_shard=True)
+        kept = self._archive is not None
+        return plan.Pipeline.plan(self._spec, self._limits, one_shard=True, keep_read=kept)
 
     def _saved(self, shard: str, warm: _Warm) -> _Warm:
         """Write the next state object, a delta, now and then a full one; remove old ones."""

@@ -16,6 +16,8 @@ from ..engine.batch import Alert
 from ..engine.errors import Problem, StreamgaugeError
 from ..engine.limits import ThresholdStore
 from ..engine.pipeline import Outcome
+from ..engine.sinks.archive_objects import PARQUET
+from ..engine.sinks.archive_parquet import installed
 from ..engine.sinks.base import Sink
 from ..rules.edges import Edges
 from ..rules.plan import Pipeline
@@ -36,8 +38,9 @@ def unsupported(spec: Spec) -> Iterator[Problem]:
         yield Problem("source.out_of_range", 'only "evaluate" is supported here yet')
     if spec.delivery.mode != "ordered":
         yield Problem("delivery.mode", 'only "ordered" is supported here yet')
-    if spec.archive is not None:
-        yield Problem("archive", "an archive is not written here yet", "remove the table")
+    if spec.archive is not None and spec.archive.format == PARQUET and not installed():
+        hint = "pip install 'streamgauge[archive]', or \"ndjson.gz\""
+        yield Problem("archive.format", "Parquet needs pyarrow, which is not installed", hint)
 
 
 def host(
@@ -63,7 +66,9 @@ def host(
     limits = edges.thresholds() if thresholds is None else thresholds
     return Host(
         pipeline=spec.pipeline.name,
-        plan=functools.partial(Pipeline.plan, spec, limits, one_shard=True),
+        plan=functools.partial(
+            Pipeline.plan, spec, limits, one_shard=True, keep_read=spec.archive is not None
+        ),
         reader=stream,
         alerts=edges.alerts() if alerts is None else alerts,
         errors=edges.errors(),
@@ -72,6 +77,7 @@ def host(
         observe=observe,
         log=log,
         metrics=metrics,
+        archive=edges.archive(),
     )
 
 

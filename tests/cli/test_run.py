@@ -168,11 +168,11 @@ def test_an_outage_beyond_the_limit_ends_the_run(
 
 
 def test_problems_of_the_file_are_all_told(client: Any, call: Run) -> None:
-    tables = '[archive]\nlocation = "archive/"\n[delivery]\nmode = "fan_out"\n'
+    tables = '[delivery]\nmode = "fan_out"\n'
     Path("p.toml").write_text(TOML.replace("[source]\nstream", "[source]\n# stream") + tables)
     status, out, err = call("p.toml")
     assert (status, out) == (1, "")
-    for where in ("archive", "delivery.mode", "source.stream"):
+    for where in ("delivery.mode", "source.stream"):
         assert f"p.toml: {where}: error:" in err
     assert "--input -" in err
 
