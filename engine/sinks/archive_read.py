@@ -29,6 +29,14 @@ def pipelines(place: Place) -> list[str]:
     return sorted({one.pipeline for one in objects.known(place.sizes(""))})
 
 
+def holds(place: Place, pipeline: str) -> bool:
+    """Whether there is anything of a pipeline (one part of a name); looks no further."""
+    return any(
+        next(objects.known(place.sizes(below)), None) is not None
+        for below in (f"{pipeline}/", f"{STAGED}/{pipeline}/")
+    )
+
+
 def listed(place: Place, pipeline: str) -> list[Held]:
     """All objects of a pipeline (one part of a name); staged ones are looked for first.
 
