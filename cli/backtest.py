@@ -165,11 +165,10 @@ def _input(
     """The file, pipe or archive that is named; InputError if it cannot be read."""
     from ..consumers.archive_input import ArchiveInput, is_location
     from ..consumers.inputs import Input
-    from ..rules.edges import Edges
+    from .archive_place import patient
 
     if form == Format.ARCHIVE or (form is None and is_location(path)):
-        place = Edges(pipeline.spec).place(path)
-        return ArchiveInput(path, place, pipeline.spec.pipeline.name)
+        return ArchiveInput(path, patient(path), pipeline.spec.pipeline.name)
     return Input(path, interrupt.waiting)
 
 

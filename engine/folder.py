@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from . import files
 from .aws import Service
@@ -95,7 +96,32 @@ class Folder:
                 yield from self._below(name, "", depth - 1)
 
 
-Place = Bucket | Folder
+class Place(Protocol):
+    """Whole objects by their names below one location: a Bucket, a Folder, or one around these."""
+
+    def url(self, name: str) -> str:
+        """The whole name, for messages."""
+        ...
+
+    def put(self, name: str, data: bytes, kind: str) -> None:
+        """Write an object, or another in its place."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes of an object, None where there is none."""
+        ...
+
+    def names(self, below: str) -> Iterator[str]:
+        """The names that begin with `below`."""
+        ...
+
+    def sizes(self, below: str) -> Iterator[tuple[str, int]]:
+        """The names that begin with `below`, with the bytes of each."""
+        ...
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove objects; nothing happens where there are none."""
+        ...
 
 
 def place(location: str, service: Service | None = None) -> Place:

@@ -55,6 +55,7 @@ class Shared(MetaPathFinder):
 
     homes = {
         "aggregates": "engine/aggregates.py",
+        "archives": "engine/archives.py",
         "archived": "sim/archived.py",
         "cloud": "sim/cloud.py",
         "drawn": "sim/drawn.py",
