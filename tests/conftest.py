@@ -88,6 +88,7 @@ class Shared(MetaPathFinder):
         "scripted_broker": "producers/scripted_broker.py",
         "servers": "servers/servers.py",
         "simulation": "sim/simulation.py",
+        "sink_cases": "engine/sink_cases.py",
         "torture": "golden/torture.py",
     }
 
