@@ -202,3 +202,16 @@ def test_a_pipe_is_not_archived(client: Any, call: Call) -> None:
     Path("in").write_text("{}\n")
     status, _, err = call("run", "p.toml", "--input", "in")
     assert status == 1 and "p.toml: archive: error: what comes through a pipe" in err
+
+
+def test_the_query_of_the_document_runs(client: Any, call: Call) -> None:
+    write("archive", "parquet")
+    put(client, 40)
+    client.put_record(StreamName="telemetry", Data=b"no JSON", PartitionKey="x")
+    call("run", "p.toml", "--until-end")
+    document = (Path(__file__).parents[2] / "docs" / "archive.md").read_text(encoding="utf-8")
+    query = document.partition("```sql\n")[2].partition("```")[0]
+    found = duckdb.sql(query.replace("thermostats", "p").partition("WHERE")[0] + "GROUP BY 1")
+    counts = {device: count for device, count, _ in found.fetchall()}
+    assert counts == {f"d{number}": 8 for number in range(5)} | {None: 2}
+    assert duckdb.sql(query.replace("thermostats", "p")).fetchall() == []  # of another year
