@@ -108,6 +108,7 @@ def _merged(place: Place, parts: Sequence[Held], folder: str, form: Form) -> lis
     making = Making(place, parts, folder, form)
     while not making.step():
         pass
-    names = {one.name for one in making.made}
-    place.delete([one.name for one in parts if one.name not in names])
+    names = [one.name for one in parts]
+    assert not {one.name for one in making.made} & set(names), "no part holds all that is made"
+    place.delete(names)
     return making.made

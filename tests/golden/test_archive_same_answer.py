@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +86,6 @@ def test_the_archive_gives_the_answer_of_the_stream(
     same(backtested(at), stream)
 
 
-def in_shards(answer: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for alert in answer:
-        found.setdefault(alert["last_position"].partition(":")[0], []).append(alert)
-    return found
-
-
 def test_what_lambda_archives_gives_the_answer_of_the_stream(tmp_path: Path) -> None:
     """One object an invocation and hour, in final form; batches that come again change nothing."""
     at, memories = Folder(tmp_path), Memories(tmp_path)
@@ -110,6 +102,18 @@ def test_what_lambda_archives_gives_the_answer_of_the_stream(tmp_path: Path) -> 
     }
     assert held == {user.position: user.data for one in told for user in plain_kpl.opened(one)}
     same(backtested(at), archived(Folder(tmp_path / "other"), "ndjson.gz", 29, kill=True))
+
+
+def test_a_push_of_nothing_but_what_cannot_be_opened_is_archived() -> None:
+    torn = [one for of in records().values() for one in of if opened_badly(one)]
+    assert torn
+    for one in torn:
+        (opened,) = planned().push([drive.record(one)]).read
+        assert [row.data for row in opened.lost] == [one.data] and not len(opened.users)
+
+
+def opened_badly(one: Kinesis) -> bool:
+    return [user.fault for user in plain_kpl.opened(one)] in (["bad_digest"], ["bad_body"])
 
 
 def test_bytes_of_rejected_records_are_archived(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import drawn
 import pytest
 from archived import Archived
+from simulation import Worker
 
 QUICK = 6  # seeds that are run at all times
 SEEDS = (
@@ -68,3 +69,24 @@ def test_a_crash_inside_each_single_call_costs_no_record() -> None:
         run.crash_at_call(number)
         run.settle()
         assert run.deaths == 1 and run.overlaps == 0
+
+
+def test_a_shard_that_is_read_to_its_end_leaves_nothing_staged() -> None:
+    run, name = alone()
+    run.max_bytes, run.max_age = 1 << 20, 1000.0
+    run.stream.closed = {name}
+    worker = Worker(run, name)
+    while not worker.shard.finished:
+        assert run.step(worker)
+    assert not list(run.place().names("_staged/"))
+    assert run.held(name) == run.truly(name)
+
+
+def test_a_stop_leaves_staged_what_the_next_run_rolls() -> None:
+    run, name = alone()
+    run.max_bytes, run.max_age = 1 << 20, 1000.0
+    worker = Worker(run, name)
+    while not (worker.shard.at_tip and worker.shard.idle):
+        assert run.step(worker)
+    assert list(run.place().names("_staged/")) and run.held(name) == run.truly(name)
+    run.settle()
