@@ -88,6 +88,7 @@ def rows_of(opened: Opened) -> list[ArchiveRow]:
     )  # fmt: skip
     for record, sub, aggregated, arrival, key, hash_key, data in zip(*columns, strict=True):
         text, encoded = _text(data)
+        name, encoded_key = _text(key)
         rows.append(
             ArchiveRow(
                 users.shard_id,
@@ -95,11 +96,11 @@ def rows_of(opened: Opened) -> list[ArchiveRow]:
                 sub,
                 aggregated,
                 None if arrival == NO_TIME else arrival,
-                key_text(key),
+                key_text(key) if name is None else name,
                 hash_key,
                 text,
                 encoded,
-                None if _text(key)[0] is not None else base64.b64encode(key).decode("ascii"),
+                encoded_key,
             )
         )
     if opened.lost:
