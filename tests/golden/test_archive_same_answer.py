@@ -12,11 +12,12 @@ import memory_stream
 import plain_kpl
 import pytest
 import torture
-from lambda_drive import Memories, drained, fresh
+from lambda_drive import Memories, drained, event, fresh
 from plain_kpl import Kinesis
 
 from streamgauge.consumers import backtest
 from streamgauge.consumers.archive_input import ArchiveInput
+from streamgauge.engine.errors import ConfigError, UnavailableError
 from streamgauge.engine.folder import Folder
 from streamgauge.engine.sinks.archive import Archive
 from streamgauge.engine.sinks.archive_read import read_archive
@@ -130,3 +131,37 @@ def test_bytes_of_rejected_records_are_archived(tmp_path: Path) -> None:
     assert answer.rejected
     for row in answer.rejected:
         assert held[row["position"]] == base64.b64decode(row["data"])
+
+
+class Refusing(Folder):
+    """A folder that refuses so many puts."""
+
+    refusals = 0
+
+    def put(self, name: str, data: bytes, kind: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise UnavailableError("refused as asked")
+        super().put(name, data, kind)
+
+
+def test_in_lambda_no_state_passes_what_is_not_archived(tmp_path: Path) -> None:
+    memories = Memories(tmp_path)
+    memories.folder = at = Refusing(tmp_path)
+    (shard, of), *_ = records().items()
+    at.refusals = 10**9
+    told = fresh(memories, now=itertools.count(step=10).__next__)(event(of[:20]), None)
+    assert told == {"batchItemFailures": [{"itemIdentifier": of[0].sequence}]}
+    assert memories.store.generations("torture", shard) == []
+    at.refusals = 1
+    assert fresh(memories)(event(of[:20]), None) == {"batchItemFailures": []}
+    assert sum(len(users) + len(lost) for users, lost in read_archive(at, "torture")) == len(
+        [user for one in of[:20] for user in plain_kpl.opened(one)]
+    )
+
+
+def test_in_lambda_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamgauge.consumers.lambda_handler.installed", lambda: False)
+    with pytest.raises(ConfigError, match=r"archive.format: .* pyarrow is not in the package"):
+        fresh(Memories(), TOML + '[archive]\nlocation = "archive/"\n')
+    fresh(Memories(), TOML + '[archive]\nlocation = "archive/"\nformat = "ndjson.gz"\n')
