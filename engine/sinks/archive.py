@@ -65,11 +65,16 @@ class _Hour:
     """The staged objects of one hour, by name, and when the first one was met."""
 
     since: float
+    bytes: int = 0
     staged: dict[str, Held] = field(default_factory=dict)
 
-    @property
-    def bytes(self) -> int:
-        return sum(part.size for part in self.staged.values())
+    def add(self, part: Held) -> None:
+        if part.name not in self.staged:
+            self.staged[part.name] = part
+            self.bytes += part.size
+
+    def remove(self, name: str) -> None:
+        self.bytes -= self.staged.pop(name).size
 
 
 class ShardArchive:
@@ -144,7 +149,7 @@ class ShardArchive:
     def _note(self, name: str, size: int) -> None:
         part = held(name, size)
         assert part is not None, name
-        self._hours.setdefault(part.hour, _Hour(self._now())).staged[name] = part
+        self._hours.setdefault(part.hour, _Hour(self._now())).add(part)
 
     def _look(self) -> None:
         """Find what an owner before has left staged."""
@@ -190,7 +195,7 @@ class ShardArchive:
         self._spent = names
         left = self._hours[hour]
         for name in names:
-            del left.staged[name]
+            left.remove(name)
             self._known_bytes -= len(self._known.pop(name, b""))
         left.since = self._now()
         if not left.staged:

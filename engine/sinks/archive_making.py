@@ -59,7 +59,7 @@ def maker(form: Form) -> Maker:
 def read(part: Held, data: bytes) -> Iterator[list[ArchiveRow]]:
     """The rows of one object, some at a time; InputError where it is none of an archive."""
     if part.form == NDJSON:
-        return iter([unpack(part.name, data)])
+        return unpack(part.name, data)
     return archive_parquet.read(part.name, data)
 
 
@@ -127,7 +127,7 @@ class Making:
         if data is None:  # another one has made it into an object, and removed it
             return
         inside = [one for one in self._covered if one[0] <= part.last and part.first <= one[1]]
-        for rows in list(read(part, data)):
+        for rows in read(part, data):
             for row in rows:
                 order = row.order
                 if self._last is not None and order <= self._last:

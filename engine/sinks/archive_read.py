@@ -18,9 +18,8 @@ from ..records import Opened
 from . import archive_objects as objects
 from .archive_making import read
 from .archive_objects import STAGED, Held, Order
-from .archive_rows import ArchiveRow, opened_of
+from .archive_rows import BLOCK_ROWS, ArchiveRow, opened_of
 
-BLOCK_ROWS = 8192  # handed on at once
 LOOKS_MAX = 10  # for the objects that have taken the place of one that was listed
 
 

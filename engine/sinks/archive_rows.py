@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import msgspec
@@ -72,6 +73,7 @@ class ArchiveRow(msgspec.Struct, gc=False):
 
 
 COLUMNS = ArchiveRow.__struct_fields__
+BLOCK_ROWS = 8192  # read at once
 _INT64 = 1 << 63
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(ArchiveRow)
@@ -125,20 +127,26 @@ def pack(rows: Sequence[ArchiveRow], level: int) -> bytes:
     return gzip.compress(encode(rows), level, mtime=0)
 
 
-def unpack(name: str, data: bytes) -> list[ArchiveRow]:
-    """The rows of gzip NDJSON.
+def unpack(name: str, data: bytes) -> Iterator[list[ArchiveRow]]:
+    """The rows of gzip NDJSON, at most BLOCK_ROWS at a time.
 
     Raises:
         InputError: it is none; names object and line.
     """
+    before = 0
     rows: list[ArchiveRow] = []
     try:
-        rows.extend(map(_DECODER.decode, gzip.decompress(data).splitlines()))
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as lines:
+            while block := list(islice(lines, BLOCK_ROWS)):
+                rows = []
+                rows.extend(map(_DECODER.decode, block))
+                yield rows
+                before, rows = before + len(rows), []
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{name}: not a whole gzip file: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}:{len(rows) + 1}: not a row of an archive: {error}") from error
-    return rows
+        line = before + len(rows) + 1
+        raise InputError(f"{name}:{line}: not a row of an archive: {error}") from error
 
 
 def _text(data: bytes) -> tuple[str | None, str | None]:
