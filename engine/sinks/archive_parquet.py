@@ -69,12 +69,16 @@ def read(name: str, data: bytes) -> Iterator[list[ArchiveRow]]:
     try:
         file = parquet.ParquetFile(io.BytesIO(data))
         have = [column for column in COLUMNS if column in file.schema_arrow.names]
+        if lacking := _NEVER_NULL - set(have):
+            raise InputError(f"{name}: not of an archive: it lacks {', '.join(sorted(lacking))}")
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=have)
-            columns: list[list[Any]] = [table[column].to_pylist() for column in have]
-            rows = zip(*columns, strict=True)
-            yield [ArchiveRow(**dict(zip(have, row, strict=True))) for row in rows]
-    except (arrow.ArrowException, OSError, TypeError) as error:
+            columns: list[list[Any]] = [
+                table[column].to_pylist() if column in have else [None] * table.num_rows
+                for column in COLUMNS
+            ]
+            yield list(map(ArchiveRow, *columns))
+    except (arrow.ArrowException, OSError) as error:
         raise InputError(f"{name}: not Parquet of an archive: {error}") from error
 
 

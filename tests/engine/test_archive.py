@@ -316,3 +316,13 @@ def test_the_same_rows_are_the_same_bytes() -> None:
         "partition_key", "explicit_hash_key", "data", "data_base64", "partition_key_base64",
         "reason", "message",
     ]  # fmt: skip
+
+
+def test_parquet_of_another_kind_is_named(tmp_path: Path) -> None:
+    at = Folder(tmp_path)
+    folder = objects.made_folder("p", objects.UNDATED, SHARD)
+    name = objects.made_name(folder, (1, 0), (2, 0), "parquet")
+    at.put(name, b"", "")
+    duckdb.sql(f"COPY (SELECT 's' AS shard_id, 1 AS other) TO '{at.url(name)}' (FORMAT parquet)")
+    with pytest.raises(InputError, match="not of an archive: it lacks aggregated, partition_key"):
+        list(read_archive(at, "p"))

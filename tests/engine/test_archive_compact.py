@@ -25,6 +25,9 @@ from streamgauge.engine.folder import Folder, Place
 from streamgauge.engine.sinks import archive_compact
 from streamgauge.engine.sinks import archive_objects as objects
 from streamgauge.engine.sinks.archive_compact import Merge, closed
+from streamgauge.engine.sinks.archive_read import read_archive
+from streamgauge.engine.sinks.base import Patience
+from streamgauge.engine.sinks.patient import PatientPlace
 
 HOUR = 3_600_000
 
@@ -100,8 +103,6 @@ def test_killed_in_any_moment_of_its_calls_it_is_right_in_between_and_after(form
 
 
 def test_a_reader_that_began_before_reads_each_position_once() -> None:
-    from streamgauge.engine.sinks.archive_read import read_archive
-
     at = bucket(MemoryBucket())
     filled(at, "ndjson.gz")
     reading = read_archive(at, "p")
@@ -130,3 +131,20 @@ def test_a_consumer_that_rolls_meanwhile_and_a_merge_do_not_meet() -> None:
         sink.roll(closing=True)
     assert positions(at) == expected(3591, 3600)
     assert len(list(at.names(""))) == 2
+
+
+def test_refused_calls_are_made_again_by_who_has_nothing_else_to_do() -> None:
+    made = MemoryBucket()
+    patience = Patience(sleep=lambda _: None)
+    at = PatientPlace(bucket(made), patience)
+    filled(bucket(made), "ndjson.gz")
+    refuse = itertools.count()
+
+    def meet(operation: str, done: bool) -> None:
+        made.throttle_next = int(next(refuse) % 3 == 0)
+
+    made.on_call = meet
+    (merge,) = compacted(at)
+    made.on_call, made.throttle_next = None, 0
+    assert merge.after == 1 and patience.counts.retries > 5
+    assert positions(bucket(made)) == expected(3591, 3600)
