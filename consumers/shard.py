@@ -131,7 +131,7 @@ class Shard:
         self._prunable = False
         host = self._host
         self._archive = Archiving(host.archive, self.shard_id, host.now, host.metrics)
-        self._read_at = 0.0
+        self._read_at = self._rolled_at = 0.0
         self._save_at = 0.0
 
     @property
@@ -157,7 +157,8 @@ class Shard:
     @property
     def ready_at(self) -> float:
         """When the next step is due, on the clock of the host."""
-        return max(self._wait_until, self._read_at if self.due() == self.read else 0.0)
+        least = {self.read: self._read_at, self.roll: self._rolled_at}.get(self.due(), 0.0)
+        return max(self._wait_until, least)
 
     def finish(self) -> None:
         """Read nothing more: until `idle`, steps deliver and save what was applied.
@@ -309,6 +310,7 @@ class Shard:
     def roll(self) -> None:
         """Make one step from what is staged to an object of the archive."""
         self._archive.roll(self._closing)
+        self._rolled_at = self._host.now()  # other shards that are due come first
 
     def deliver(self) -> None:
         """Hand the rows of the outcome to the next sink that has not acknowledged them."""

@@ -25,7 +25,7 @@ from .archive_objects import KINDS, NDJSON, Form, Held, held
 from .archive_rows import ArchiveRow, pack, rows_of
 
 STAGED_LEVEL = 1  # of gzip: these bytes live for a minute
-KNOWN_BYTES_MAX = 8 << 20  # of staged objects that a shard keeps, so as not to fetch them
+KNOWN_BYTES_MAX = 4 << 20  # of staged objects that a shard keeps, so as not to fetch them
 
 
 @dataclass(frozen=True)

@@ -90,3 +90,12 @@ def test_a_stop_leaves_staged_what_the_next_run_rolls() -> None:
         assert run.step(worker)
     assert list(run.place().names("_staged/")) and run.held(name) == run.truly(name)
     run.settle()
+
+
+def test_other_shards_come_first_between_two_steps_of_rolling() -> None:
+    run, name = alone()
+    worker = Worker(run, name)
+    while run.steps[-1:] != ["roll"] or worker.shard.due() != worker.shard.roll:
+        run.clock += 0.25
+        assert run.step(worker)
+    assert worker.shard.ready_at == run.clock
