@@ -27,6 +27,8 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "bridge": ("bridge", "Carry messages of an MQTT broker into the stream."),
     "thresholds": ("thresholds", "Read and change the limits of single devices."),
     "deploy": ("deploy", "Package a pipeline for Lambda, make its templates, switch it."),
+    "archive": ("archive", "Look into an archive, and merge its small objects."),
+    "errors": ("errors", "Look into the error stream, and redrive what was mended."),
     "doctor": ("doctor", "Tell what is missing for what, and how to mend it."),
     "fleet": ("fleet", "Simulate a fleet with faults, and the alerts that must come."),
     "replay": ("replay", "Send recorded data again, at a multiple of its own pace."),

@@ -15,10 +15,15 @@ import typer
 from .interrupt import Interrupt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..consumers.archive_input import ArchiveInput
     from ..consumers.inputs import Input
     from ..consumers.results import Results
     from ..consumers.totals import Totals
-    from ..engine.pipeline import Pipeline
+    from ..engine.batch import Record, UserRecords
+    from ..engine.records import Opened
+    from ..rules.plan import Pipeline
 
 FOUND_PROBLEMS = 1
 INTERRUPTED = 130
@@ -30,12 +35,14 @@ class Format(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
     KINESIS = "kinesis"
+    ARCHIVE = "archive"
 
 
 def command(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")],
     source: Annotated[
-        str, typer.Option("--input", metavar="FILE|-", help="What to read; .gz is unpacked.")
+        str,
+        typer.Option("--input", metavar="FILE|-|LOCATION", help="What to read; .gz is unpacked."),
     ],
     form: Annotated[
         Format | None,
@@ -68,8 +75,9 @@ def command(
 
     Alerts go to stdout as NDJSON and a summary to stderr. The lines of an input are user records
     (ndjson), rows under a line of field names (csv) or Kinesis records as GetRecords gives them
-    (kinesis). VALUE of --set is JSON or else text; the option may be given several times. A result
-    file is called FILE.partial until it is whole.
+    (kinesis). A directory or S3 prefix is an archive as `run` writes it. VALUE of --set is JSON or
+    else text; the option may be given several times. A result file is called FILE.partial until it
+    is whole.
 
     Example: streamgauge backtest thermostats.toml --input readings.ndjson.gz --alerts alerts.ndjson
     """
@@ -132,19 +140,17 @@ def _refuse_overwriting(outputs: Outputs, read: list[str | None]) -> None:
 
 def _backtest(pipeline: Pipeline, path: str, form: str | None, outputs: Outputs) -> int:
     """Run the pipeline over one input and print what became of it; the exit status."""
-    from ..consumers.backtest import guess_format
-    from ..consumers.inputs import Input
     from ..consumers.results import Results
     from ..consumers.totals import Totals
     from ..engine.counts import Counts
 
     totals = Totals(Counts(rule.name for rule in pipeline.rules))
     started = time.monotonic()
-    with Interrupt() as interrupt, closing(Input(path, interrupt.waiting)) as source:
-        form = form or guess_format(source)
+    with Interrupt() as interrupt, closing(_input(pipeline, path, form, interrupt)) as source:
+        form, records = _records(source, form)
         stdout = None if outputs.alerts or outputs.as_json else sys.stdout.buffer
         results = Results(outputs.alerts, outputs.rejected, outputs.statistics, stdout)
-        whole = _run(pipeline, source, form, results, totals, interrupt)
+        whole = _run(pipeline, source, records, results, totals, interrupt)
     seconds = time.monotonic() - started
     status = _report(totals, f"{source.name} as {form}", seconds, outputs.as_json)
     if whole:
@@ -153,23 +159,49 @@ def _backtest(pipeline: Pipeline, path: str, form: str | None, outputs: Outputs)
     return INTERRUPTED
 
 
+def _input(
+    pipeline: Pipeline, path: str, form: str | None, interrupt: Interrupt
+) -> Input | ArchiveInput:
+    """The file, pipe or archive that is named; InputError if it cannot be read."""
+    from ..consumers.archive_input import ArchiveInput, is_location
+    from ..consumers.inputs import Input
+    from .archive_place import patient
+
+    if form == Format.ARCHIVE or (form is None and is_location(path)):
+        return ArchiveInput(path, patient(path), pipeline.spec.pipeline.name)
+    return Input(path, interrupt.waiting)
+
+
+def _records(
+    source: Input | ArchiveInput, form: str | None
+) -> tuple[str, Iterable[Record | UserRecords | Opened]]:
+    """The format of an input, guessed where not given, and its records."""
+    from ..consumers.archive_input import ArchiveInput
+    from ..consumers.backtest import batches, guess_format
+
+    if isinstance(source, ArchiveInput):
+        return Format.ARCHIVE, source.read()
+    form = form or guess_format(source)
+    return form, batches(source, form)
+
+
 def _run(
     pipeline: Pipeline,
-    source: Input,
-    form: str,
+    source: Input | ArchiveInput,
+    records: Iterable[Record | UserRecords | Opened],
     results: Results,
     totals: Totals,
     interrupt: Interrupt,
 ) -> bool:
     """Drive the run to its end, to an error or to Ctrl-C; whether the whole input was read."""
-    from ..consumers.backtest import batches, run
+    from ..consumers.backtest import run
     from .progress import ProgressBar
 
     whole = False
     quiet = results.stdout is not None and sys.stdout.isatty()  # no bar in the midst of alerts
     try:
         with ProgressBar(source.total, shown=not quiet) as bar:
-            for outcome in run(pipeline, batches(source, form)):
+            for outcome in run(pipeline, records):
                 results.write(outcome)
                 totals.add(outcome)
                 bar.advance(source.bytes_read, totals.counts.records)

@@ -256,6 +256,11 @@ def notes(spec: Spec) -> Iterator[str]:
         yield "no record.time: a reading's time is its arrival in Kinesis; plain files have none"
     if spec.source.stream is None:
         yield "no source.stream: the file can be back-tested and embedded, but not run"
+    if spec.archive is not None:
+        yield (
+            "archive: in Lambda an invocation writes objects of its own: one a second is 86,400 a"
+            " shard and day; run `archive compact` every hour, or archive by Amazon Data Firehose"
+        )
     from ..consumers.local import unsupported
 
     for problem in unsupported(spec):

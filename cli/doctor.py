@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .doctor_checks import MISSING, OK, UNKNOWN, Check, directory, machine, settings
+from .doctor_checks import MISSING, OK, UNKNOWN, Check, directory, locations, machine, settings
 
 if TYPE_CHECKING:
     from ..rules.spec import Spec
@@ -106,7 +106,7 @@ def _file(file: Path) -> Generator[Check, None, Spec | None]:
         )  # fmt: skip
         return None
     yield Check(str(file), "this pipeline", OK, f"pipeline {spec.pipeline.name}")
-    for name, location in (("errors", spec.errors.location), ("state", spec.state.location)):
+    for name, location in locations(spec):
         if "://" not in location:
             yield directory(f"{name}.location", location, "this pipeline")
     return spec
@@ -114,9 +114,8 @@ def _file(file: Path) -> Generator[Check, None, Spec | None]:
 
 def needs_aws(spec: Spec) -> bool:
     """Whether a pipeline calls any service."""
-    locations = (spec.errors.location, spec.state.location)
     named = (spec.source.stream, spec.thresholds.table, spec.alerts.sns_topic)
-    return any(named) or any(location.startswith("s3://") for location in locations)
+    return any(named) or any(place.startswith("s3://") for _, place in locations(spec))
 
 
 def _asked(spec: Spec | None) -> Iterator[Check]:

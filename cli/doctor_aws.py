@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.aws import DENIED, RefusedError, Service
 from ..engine.errors import StreamgaugeError, UnavailableError
-from .doctor_checks import BROKEN, MISSING, OK, REFUSED, UNKNOWN, Check
+from .doctor_checks import BROKEN, MISSING, OK, REFUSED, UNKNOWN, Check, locations
 
 if TYPE_CHECKING:
     from ..rules.spec import Spec
@@ -79,7 +79,7 @@ def pipeline(spec: Spec, asked: Asked) -> Iterator[Check]:
         yield from _table(spec.thresholds.table, asked)
     if spec.alerts.sns_topic is not None:
         yield _topic(spec.alerts.sns_topic, asked)
-    for name, location in (("errors", spec.errors.location), ("state", spec.state.location)):
+    for name, location in locations(spec):
         if location.startswith(BUCKET):
             yield _bucket(f"{name}.location", location, asked)
 
@@ -89,8 +89,7 @@ def not_shown(spec: Spec) -> list[str]:
     found = []
     if spec.alerts.sns_topic is not None:
         found.append("sns:Publish")
-    locations = (spec.errors.location, spec.state.location)
-    if any(location.startswith(BUCKET) for location in locations):
+    if any(location.startswith(BUCKET) for _, location in locations(spec)):
         found += ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"]
     return found
 

@@ -29,6 +29,7 @@ COMMAND = "the command and the library"
 FEATURES = {  # by extra of the distribution; those of developers are left out
     "demo": "streamgauge demo",
     "mqtt": "streamgauge bridge",
+    "archive": "[archive] in Parquet",
     "interop": "streamgauge decode --compare aws-kinesis-agg",
 }
 MODULES = {"google-re2": "re2", "protobuf": "google.protobuf", "aws-kinesis-agg": "aws_kinesis_agg"}
@@ -72,6 +73,12 @@ class Check:
     def line(self) -> dict[str, Any]:
         """The check as JSON has it."""
         return asdict(self)
+
+
+def locations(spec: Any) -> list[tuple[str, str]]:
+    """The directories and S3 prefixes that a pipeline file names, by their tables."""
+    tables = {"errors": spec.errors, "state": spec.state, "archive": spec.archive}
+    return [(name, table.location) for name, table in tables.items() if table is not None]
 
 
 def machine() -> Iterator[Check]:

@@ -64,6 +64,9 @@ def _problems(spec: Spec, piped: bool) -> Iterator[Problem]:
     from ..consumers.local import unsupported
 
     yield from unsupported(spec)
+    if piped and spec.archive is not None:
+        hint = "remove the table: what a pipe gives is archived by who writes it"
+        yield Problem("archive", "what comes through a pipe is not archived", hint)
     if spec.source.stream is None and not piped:
         hint = "or --input - to read lines from a pipe"
         yield Problem("source.stream", "expected the name of a stream to read, found none", hint)

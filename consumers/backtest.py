@@ -17,6 +17,7 @@ import numpy as np
 from ..engine.batch import NO_TIME, Record, UserRecords
 from ..engine.errors import InputError
 from ..engine.pipeline import Outcome, Pipeline
+from ..engine.records import Opened
 from .csv_rows import Row, read_csv
 from .inputs import Input
 from .records import read_kinesis_lines
@@ -144,7 +145,7 @@ class _Numbers:
 
 def run(
     pipeline: Pipeline,
-    records: Iterable[Record | UserRecords],
+    records: Iterable[Record | UserRecords | Opened],
     *,
     batch_records: int = BATCH_RECORDS_MAX,
     batch_bytes: int = BATCH_BYTES_MAX,
@@ -156,14 +157,14 @@ def run(
     """
     for batch in _batches(records, batch_records, batch_bytes):
         outcome = pipeline.push(batch)
-        if outcome.rejected and not isinstance(batch, UserRecords):
+        if outcome.rejected and isinstance(batch, list):
             _restore_lines(outcome, batch)
         yield outcome
 
 
 def _batches(
-    records: Iterable[Record | UserRecords], records_max: int, bytes_max: int
-) -> Iterator[list[Record] | UserRecords]:
+    records: Iterable[Record | UserRecords | Opened], records_max: int, bytes_max: int
+) -> Iterator[list[Record] | UserRecords | Opened]:
     """Cut records into lists of at most `records_max`, which end where `bytes_max` is reached.
 
     What comes in batches already stays as it is.
@@ -171,7 +172,7 @@ def _batches(
     batch: list[Record] = []
     size = 0
     for record in records:
-        if isinstance(record, UserRecords):
+        if isinstance(record, UserRecords | Opened):
             assert not batch, "records in batches and single ones do not mix"
             yield record
             continue

@@ -2,6 +2,9 @@
 
     records -> push -> every sink has acknowledged -> state object (a delta) -> answer
 
+With an archive, what an invocation read is one object an hour of arrival, in final form: nobody
+comes back to roll what is staged. That makes many small objects; `archive compact` merges them.
+
 Set the handler to `streamgauge.consumers.lambda_handler.handler`, and STREAMGAUGE_PIPELINE to the
 pipeline file in the package (by default pipeline.toml). The mapping needs ReportBatchItemFailures
 and a parallelisation factor of 1. With more, the batches of one shard fence each other and pass
@@ -23,6 +26,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -36,7 +40,10 @@ from ..engine.errors import (
     Problem,
     UnavailableError,
 )
-from ..engine.pipeline import Pipeline
+from ..engine.pipeline import Outcome, Pipeline
+from ..engine.records import Opened
+from ..engine.sinks.archive_objects import PARQUET
+from ..engine.sinks.archive_parquet import installed
 from ..engine.sinks.base import Patience
 from ..rules import plan
 from ..rules.edges import Edges
@@ -124,10 +131,12 @@ class Handler:
             for where, asked in (
                 ("delivery.mode", spec.delivery.mode != "ordered"),
                 ("source.out_of_range", spec.source.out_of_range != "evaluate"),
-                ("archive", spec.archive is not None),
             )
             if asked
         ]
+        if spec.archive is not None and spec.archive.format == PARQUET and not installed():
+            hint = 'format = "ndjson.gz", or pyarrow in a layer'
+            problems.append(Problem("archive.format", "pyarrow is not in the package", hint))
         if problems:
             raise ConfigError(problems)
         self._spec = spec
@@ -138,6 +147,8 @@ class Handler:
         self._alerts, self._errors = edges.alerts(), edges.errors()
         self._forward = forward(spec, edges)
         self._states, self._limits = edges.states(), edges.thresholds()
+        archive = edges.archive()
+        self._archive = None if archive is None else archive.final()
         self._now, self._wall, self._sleep, self._told = now, wall, sleep, log
         self._request: str | None = None
         self._warm: dict[str, _Warm] = {}
@@ -195,22 +206,27 @@ class Handler:
         numbers, last = [record.sequence_number for record in records], _last(warm.pipeline, shard)
         _check_order(shard, numbers, last, warm.handed)
         del self._warm[shard]  # until all is safe, nothing is remembered
-        at = 0
+        at, read = 0, list[Opened]()
         while at < len(records) and (not at or self._now() < until):
             piece = records[at : at + PIECE_RECORDS]
-            if not self._piece(warm.pipeline, piece, until, done.counts):
+            outcome = self._piece(warm.pipeline, piece, until)
+            if outcome is None:
                 break
+            done.counts.add(outcome.counts)
+            read += outcome.read
             at += len(piece)
             done.arrival = piece[-1].arrival
         if not at:  # and nothing was applied
             self._warm[shard] = warm
             return numbers[0]
+        if self._archive is not None and read:
+            self._patience(until).insist(partial(self._archive.deliver, read))
         now_handed = handed.followed(warm.handed, numbers[:at], last)
         self._warm[shard] = self._saved(shard, warm._replace(handed=now_handed), done)
         return numbers[at] if at < len(numbers) else None
 
-    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float, counts: Counts) -> bool:
-        """Push and deliver some records; False where they must come again and nothing was applied.
+    def _piece(self, pipeline: Pipeline, piece: list[Record], until: float) -> Outcome | None:
+        """Push and deliver some records; None where they must come again, nothing being applied.
 
         Raises:
             UnavailableError: they were applied, but a sink has not taken all that came of it.
@@ -220,7 +236,7 @@ class Handler:
             outcome = patience.insist(lambda: pipeline.push(piece))
         except UnavailableError as error:
             self._log("waiting", cause=str(error))
-            return False
+            return None
         if outcome.alerts:
             patience.insist(lambda: self._alerts.deliver(outcome.alerts))
         if outcome.forwarded:
@@ -229,8 +245,7 @@ class Handler:
             patience.insist(lambda: deliver(outcome.forwarded))
         if outcome.rejected:
             patience.insist(lambda: self._errors.deliver(outcome.rejected))
-        counts.add(outcome.counts)
-        return True
+        return outcome
 
     def _recalled(self, shard: str, until: float) -> _Warm:
         """What is remembered, if nobody has gone on since; else the newest state that is stored."""
@@ -282,7 +297,8 @@ class Handler:
         return Patience(seconds_max=left, now=self._now, sleep=self._sleep)
 
     def _plan(self) -> Pipeline:
-        return plan.Pipeline.plan(self._spec, self._limits, one_shard=True)
+        kept = self._archive is not None
+        return plan.Pipeline.plan(self._spec, self._limits, one_shard=True, keep_read=kept)
 
     def _saved(self, shard: str, warm: _Warm, done: _Done) -> _Warm:
         """Write the next state object, a delta, now and then a full one; remove old ones."""

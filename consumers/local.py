@@ -16,6 +16,8 @@ from ..engine.batch import Alert
 from ..engine.errors import Problem, StreamgaugeError
 from ..engine.limits import ThresholdStore
 from ..engine.pipeline import Outcome
+from ..engine.sinks.archive_objects import PARQUET
+from ..engine.sinks.archive_parquet import installed
 from ..engine.sinks.base import Sink
 from ..rules.edges import Edges
 from ..rules.plan import Pipeline
@@ -35,8 +37,12 @@ def unsupported(spec: Spec) -> Iterator[Problem]:
     """What a pipeline file asks for and this host cannot do yet: it refuses rather than ignores."""
     if spec.source.out_of_range != "evaluate":
         yield Problem("source.out_of_range", 'only "evaluate" is supported here yet')
-    if spec.archive is not None:
-        yield Problem("archive", "an archive is not written here yet", "remove the table")
+    if spec.archive is not None and spec.delivery.mode != "ordered":
+        hint = 'mode = "ordered", or remove the table'
+        yield Problem("archive", "an archive is not written in the fan_out mode yet", hint)
+    if spec.archive is not None and spec.archive.format == PARQUET and not installed():
+        hint = "pip install 'streamgauge[archive]', or \"ndjson.gz\""
+        yield Problem("archive.format", "Parquet needs pyarrow, which is not installed", hint)
 
 
 def host(
@@ -62,7 +68,9 @@ def host(
     limits = edges.thresholds() if thresholds is None else thresholds
     return Host(
         pipeline=spec.pipeline.name,
-        plan=functools.partial(Pipeline.plan, spec, limits, one_shard=True),
+        plan=functools.partial(
+            Pipeline.plan, spec, limits, one_shard=True, keep_read=spec.archive is not None
+        ),
         reader=stream,
         alerts=edges.alerts() if alerts is None else alerts,
         errors=edges.errors(),
@@ -72,6 +80,7 @@ def host(
         log=log,
         metrics=metrics,
         forward=forward(spec, edges),
+        archive=edges.archive(),
     )
 
 

@@ -69,7 +69,7 @@ METRICS = (
         ("shard", "step"),
         "steps",
         "refused, and made again: load (state), read (stream), apply (thresholds), deliver (sinks),"
-        " save (state)",
+        " save (state), roll (archive)",
     ),
     _counter("fenced_total", _SHARD, "times", "that another owner's state was found"),
     _gauge(
@@ -79,6 +79,10 @@ METRICS = (
         "when the shard's last state object was written, or loaded; how old it is: time() - this",
     ),
     _gauge("stale_threshold_devices", _SHARD, "devices", "whose limits are too old"),
+    _counter("archive_records_total", _SHARD, "user records", "staged for the archive"),
+    _counter("archive_objects_total", _SHARD, "objects", "of the archive, made of staged ones"),
+    _counter("archive_bytes_total", _SHARD, "bytes", "of these objects, compressed"),
+    _gauge("archive_staged_bytes", _SHARD, "bytes", "compressed, that wait for an object"),
     _counter("repeated_total", (), "user records", "skipped, as they were applied before"),
     _counter("unread_total", (), "user records", "rejected before any rule saw them"),
     _counter("samples_total", _RULE, "records", "that became samples"),

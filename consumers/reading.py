@@ -100,3 +100,17 @@ class Reading:
             host.log("unsaved", shard=shard.shard_id, cause=cause)
             self.unsaved.append(shard.shard_id)
             pending.remove(shard)
+        self._roll(until)
+
+    def _roll(self, until: float) -> None:
+        """Make objects of what is staged, while there is time; the rest is rolled by the next
+        start."""
+        host = self._host
+        for shard in self.shards.values():
+            if shard.shard_id in self.unsaved or not shard.loaded:
+                continue
+            try:
+                while not shard.rolled and host.now() < until:
+                    shard.roll()
+            except (StreamgaugeError, OSError) as error:
+                host.log("left_staged", shard=shard.shard_id, cause=str(error))

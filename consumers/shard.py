@@ -2,6 +2,7 @@
 
     load -> read -> apply -> deliver (once a sink) -> read ...
                                   \\-> save -> prune -> read ...      when a state object is due
+                                  \\-> roll -> read ...               when the archive has much
 
 The order is always: every sink has acknowledged -> the state object is written. That object is the
 checkpoint; nothing comes after it. `step` does the one thing that is due and returns; a crash
@@ -24,9 +25,11 @@ from typing import Any, NamedTuple, Protocol
 from ..engine.batch import Alert, Forwarded, Position, Record, Rejected
 from ..engine.errors import FencedError, StateError, UnavailableError
 from ..engine.pipeline import Outcome, Pipeline
+from ..engine.sinks.archive import Archive
 from ..engine.sinks.base import Sink
 from ..engine.state import StateStore
 from . import inherit
+from .archiving import Archiving
 from .backoff import Backoff, Refusal
 from .metrics import Metrics
 from .recall import oldest_kept, recall, untold, written
@@ -66,7 +69,8 @@ class Reader(Protocol):
 class Host:
     """What all shards of one process share; tests and simulation hand in their own.
 
-    plan: makes an empty pipeline, as often as it is called. save_seconds: how often a state object
+    plan: makes an empty pipeline, as often as it is called. archive: where all that is read goes;
+    then the outcomes of `plan`'s pipelines hand it over. save_seconds: how often a state object
     is due. observe: is told each outcome, once it is applied; of records that are read again, as
     after another owner's state was taken over, again. metrics: counted into. forward: takes what
     rules forward; needed where one does. now: seconds that never go back, for pauses and for when a
@@ -88,6 +92,7 @@ class Host:
     now: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random_module.random
     wall: Callable[[], float] = time.time
+    archive: Archive | None = None
 
 
 class Shard:
@@ -126,7 +131,9 @@ class Shard:
         self._unsaved = False
         self._object: bytes | None = None
         self._prunable = False
-        self._read_at = 0.0
+        host = self._host
+        self._archive = Archiving(host.archive, self.shard_id, host.now, host.metrics)
+        self._read_at = self._rolled_at = 0.0
         self._save_at = 0.0
 
     @property
@@ -141,13 +148,19 @@ class Shard:
 
     @property
     def finished(self) -> bool:
-        """The shard is read to its end and its last state is written."""
-        return self.closed and self.idle
+        """The shard is read to its end, its last state is written and its archive made."""
+        return self.closed and self.idle and self.rolled
+
+    @property
+    def rolled(self) -> bool:
+        """Nothing is left staged of what was archived."""
+        return self._archive.rolled
 
     @property
     def ready_at(self) -> float:
         """When the next step is due, on the clock of the host."""
-        return max(self._wait_until, self._read_at if self.due() == self.read else 0.0)
+        least = {self.read: self._read_at, self.roll: self._rolled_at}.get(self.due(), 0.0)
+        return max(self._wait_until, least)
 
     def finish(self) -> None:
         """Read nothing more: until `idle`, steps deliver and save what was applied.
@@ -203,10 +216,16 @@ class Shard:
             return self.apply
         if self._object is not None or (self._unsaved and self._is_save_due()):
             return self.save
-        return self.prune if self._prunable else self.read
+        if self._prunable:
+            return self.prune
+        return self.roll if self._archive.due(self._closing) else self.read
+
+    @property
+    def _closing(self) -> bool:
+        return self.closed or self._finishing
 
     def _is_save_due(self) -> bool:
-        return self._finishing or self.closed or self._host.now() >= self._save_at
+        return self._closing or self._host.now() >= self._save_at
 
     def load(self) -> None:
         """Start from the newest state that can be read; without one, from the oldest record.
@@ -273,6 +292,8 @@ class Shard:
         self._inclusive = False
         self._unsaved = self._unsaved or self.position != before
         alerts, rejected, forwarded = untold(outcome, self._told)
+        if outcome.read:
+            self._undelivered.append(partial(self._archive.stage, outcome.read))
         if forwarded:
             assert self._host.forward is not None, "the host of a rule that forwards has a sink"
             self._undelivered.append(partial(self._host.forward.deliver, forwarded))
@@ -290,6 +311,11 @@ class Shard:
         for rule, devices in pipeline.firing.items():
             metrics.set("alerts_firing", devices, shard=self.shard_id, rule=rule)
         metrics.set("stale_threshold_devices", pipeline.stale_devices, shard=self.shard_id)
+
+    def roll(self) -> None:
+        """Make one step from what is staged to an object of the archive."""
+        self._archive.roll(self._closing)
+        self._rolled_at = self._host.now()  # other shards that are due come first
 
     def deliver(self) -> None:
         """Hand the rows of the outcome to the next sink that has not acknowledged them."""

@@ -77,11 +77,15 @@ class Bucket:
 
     def names(self, below: str) -> Iterator[str]:
         """The names that begin with `below`, in the order of their bytes."""
+        return (name for name, _ in self.sizes(below))
+
+    def sizes(self, below: str) -> Iterator[tuple[str, int]]:
+        """The names that begin with `below` with the bytes of each, in the order of the names."""
         request: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self.prefix + below}
         for _ in range(PAGES_MAX):
             page = self._service.call("list_objects_v2", self.url(below), **request)
             for found in page.get("Contents", []):
-                yield found["Key"].removeprefix(self.prefix)
+                yield found["Key"].removeprefix(self.prefix), found["Size"]
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]

@@ -27,11 +27,11 @@ from .judge import Judge, Rule, joined
 from .kpl import deaggregate
 from .memory import Memory, RuleMemory
 from .merge import delta_over
-from .records import last_position, slices, without_repeats
+from .records import Opened, last_position, slices, without_repeats
 from .threshold import Thresholds
 from .window import Window
 
-Given = Iterable[Record | Mapping[str, Any]] | UserRecords
+Given = Iterable[Record | Mapping[str, Any]] | UserRecords | Opened
 FULL: Literal["full"] = "full"
 DELTA: Literal["delta"] = "delta"
 
@@ -42,7 +42,8 @@ class Outcome:
 
     alerts, rejected and forwarded stand in order of arrival; statistics holds one entry a rule, in
     the order of the rules; positions are the last applied ones of the shards in the push, and may
-    be checkpointed once the sinks have taken the outcome and the state is saved.
+    be checkpointed once the sinks have taken the outcome and the state is saved. read: everything
+    that was applied, for an archive; empty unless the pipeline was told to hand it over.
     """
 
     alerts: list[Alert]
@@ -51,6 +52,7 @@ class Outcome:
     counts: Counts
     positions: dict[str, Position]
     forwarded: list[Forwarded] = field(default_factory=list)
+    read: list[Opened] = field(default_factory=list)
 
     @property
     def position(self) -> Position | None:
@@ -71,6 +73,7 @@ class Outcome:
             counts,
             {**self.positions, **other.positions},
             self.forwarded + other.forwarded,
+            self.read + other.read,
         )
 
 
@@ -103,14 +106,17 @@ class Pipeline:
         forget_after: int = 86_400_000,
         drop_duplicates: bool = True,
         one_shard: bool = False,
+        keep_read: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Start with an empty memory; durations are int ms.
 
         `one_shard` promises that all records will be of one shard of a stream: only then does its
-        clock tell which devices can be freed (see Memory.sweep).
+        clock tell which devices can be freed (see Memory.sweep). `keep_read`: outcomes hand over
+        what was read, too.
         """
         self.name = name
+        self.keep_read = keep_read
         self.rules = tuple(rules)
         self.now = now
         self._decoder = decoder
@@ -136,7 +142,8 @@ class Pipeline:
 
         Args:
             records: `Record`s, or dicts as GetRecords gives them with `ShardId` added; or user
-                records of one shard that a host has opened itself.
+                records of one shard that a host has opened itself, with or without those that it
+                could not open.
 
         Raises:
             UnavailableError: a limit is not known because the thresholds' store is down. Nothing
@@ -239,12 +246,13 @@ class Pipeline:
 
     def _read(self, records: Given) -> Iterator[_Read]:
         positions = dict(self._memory.positions)
-        nothing: list[Rejected] = []
-        opened: Iterable[tuple[UserRecords, list[Rejected]]] = (
-            ((records, nothing),)
-            if isinstance(records, UserRecords)
-            else map(deaggregate, slices(records))
-        )
+        opened: Iterable[tuple[UserRecords, list[Rejected]]]
+        if isinstance(records, Opened):
+            opened = (records,)
+        elif isinstance(records, UserRecords):
+            opened = ((records, []),)
+        else:
+            opened = map(deaggregate, slices(records))
         for users, lost in opened:
             last = positions.get(users.shard_id)
             users, lost, repeated = without_repeats(users, lost, last)
@@ -271,6 +279,8 @@ class Pipeline:
         if read.lost or read.unread:
             rejected.sort(key=lambda row: row.at.order)
         outcome.rejected += rejected
+        if self.keep_read and (len(users) or read.lost):
+            outcome.read.append(Opened(users, read.lost))
         if read.position is not None:
             self._memory.positions[users.shard_id] = read.position
             outcome.positions.pop(users.shard_id, None)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import islice
 from operator import attrgetter, lt
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -23,6 +23,17 @@ _DAY_MS = 86_400_000
 _SECONDS_QUICK = 1e10
 _DATA = attrgetter("data")
 _SHARD = attrgetter("shard_id")
+
+
+class Opened(NamedTuple):
+    """What Kinesis records of one shard hold: user records, and those that cannot be opened.
+
+    lost: of these aggregates, or of single user records in them; their sequence numbers stand in
+    `users.sequences` too.
+    """
+
+    users: UserRecords
+    lost: list[Rejected]
 
 
 def arrival_ms(stamp: Any) -> int | None:

@@ -7,6 +7,7 @@ where a location needs it, and no client is made before the first call.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..engine.aws import Service
 from ..engine.batch import Alert, Rejected
@@ -14,6 +15,10 @@ from ..engine.limits import ThresholdStore
 from ..engine.sinks.base import Sink
 from ..engine.state import StateStore
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from ..engine.folder import Place
+    from ..engine.sinks.archive import Archive
 
 BUCKET = "s3://"
 
@@ -51,6 +56,27 @@ class Edges:
         from ..engine.sinks.errors_directory import ErrorDirectory
 
         return ErrorDirectory(location, pipeline)
+
+    def archive(self) -> Archive | None:
+        """Where all that is read is archived; None where the file asks for no archive."""
+        asked = self._spec.archive
+        if asked is None:
+            return None
+        from ..engine.sinks.archive import Archive
+
+        return Archive(
+            self.place(asked.location),
+            self._spec.pipeline.name,
+            asked.format,
+            asked.max_bytes,
+            asked.max_age / 1000,
+        )
+
+    def place(self, location: str) -> Place:
+        """The objects below a location."""
+        from ..engine.folder import place
+
+        return place(location, self.service("s3") if location.startswith(BUCKET) else None)
 
     def states(self) -> StateStore:
         """Where state objects lie."""

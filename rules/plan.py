@@ -92,10 +92,14 @@ class Pipeline(engine.Pipeline):
         constants: Mapping[str, Any] | None = None,
         arrival: str | None = None,
         one_shard: bool = False,
+        keep_read: bool = False,
         now: Callable[[], float] = time.time,
         origin: str = "pipeline",
     ) -> Pipeline:
-        """Compile the rules of a spec and lay out the engine for them; see `load`."""
+        """Compile the rules of a spec and lay out the engine for them; see `load`.
+
+        `keep_read`: outcomes hand over what was read, for an archive.
+        """
         _refuse_unsupported(spec, origin)
         rules = compiled_rules(spec, origin)
         limits, store = thresholds_of(spec, thresholds, now)
@@ -108,6 +112,7 @@ class Pipeline(engine.Pipeline):
             forget_after=spec.delivery.forget_after,
             drop_duplicates=spec.delivery.duplicates == "drop",
             one_shard=one_shard,
+            keep_read=keep_read,
             now=now,
         )
         self.spec = spec

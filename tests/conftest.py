@@ -56,6 +56,8 @@ class Shared(MetaPathFinder):
     homes = {
         "aggregates": "engine/aggregates.py",
         "bridge_rig": "producers/bridge_rig.py",
+        "archives": "engine/archives.py",
+        "archived": "sim/archived.py",
         "cloud": "sim/cloud.py",
         "drawn": "sim/drawn.py",
         "drawn_panes": "golden/drawn_panes.py",
@@ -90,6 +92,7 @@ class Shared(MetaPathFinder):
         "scripted_broker": "producers/scripted_broker.py",
         "servers": "servers/servers.py",
         "simulation": "sim/simulation.py",
+        "sink_cases": "engine/sink_cases.py",
         "torture": "golden/torture.py",
     }
 

@@ -11,6 +11,7 @@ may overlap; readers give each (position, rule) once.
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import msgspec
 from .. import files
 from ..batch import LAST_TIME, Position, Rejected
 from ..errors import InputError
+from ..folder import Place
 from .base import ndjson
 
 SUFFIX = ".ndjson.gz"
@@ -60,6 +62,27 @@ def rows(name: object, file: IO[bytes], seen: Seen) -> Iterator[Rejected]:
         raise InputError(f"{name}:{read + 1}: not a whole gzip file: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}:{read}: not a rejected row: {error}") from error
+
+
+def read(place: Place, pipeline: str | None = None) -> Iterator[Rejected]:
+    """The rejected rows at a place, of one pipeline or all, each (position, rule) once.
+
+    Memory is bounded by the positions of one hour: rows of one position have one arrival time.
+
+    Raises:
+        InputError: an object is no gzip NDJSON of rejected rows; names object and line.
+        UnavailableError: the place cannot be read.
+    """
+    seen: Seen = set()
+    hour = ""
+    for name in place.names("" if pipeline is None else files.segment(pipeline) + "/"):
+        if not name.endswith(SUFFIX):
+            continue
+        if (folder := name.rpartition("/")[0]) != hour:
+            hour, seen = folder, set()
+        data = place.get(name)
+        if data is not None:
+            yield from rows(place.url(name), io.BytesIO(data), seen)
 
 
 class _Line(msgspec.Struct):

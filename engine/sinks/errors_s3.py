@@ -5,10 +5,8 @@ The caller needs s3:PutObject, and to read them s3:ListBucket and s3:GetObject.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 
-from .. import files
 from ..aws import Service
 from ..batch import Rejected
 from ..bucket import Bucket
@@ -52,14 +50,4 @@ def read_error_bucket(
         InputError: an object is no gzip NDJSON of rejected rows; names object and line.
         UnavailableError: the bucket cannot be read.
     """
-    bucket = Bucket(location, service)
-    seen: error_objects.Seen = set()
-    hour = ""
-    for name in bucket.names("" if pipeline is None else files.segment(pipeline) + "/"):
-        if not name.endswith(error_objects.SUFFIX):
-            continue
-        if (folder := name.rpartition("/")[0]) != hour:
-            hour, seen = folder, set()
-        data = bucket.get(name)
-        if data is not None:
-            yield from error_objects.rows(bucket.url(name), io.BytesIO(data), seen)
+    return error_objects.read(Bucket(location, service), pipeline)

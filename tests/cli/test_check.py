@@ -94,6 +94,7 @@ def test_every_part_is_named(tmp_path):
         "thresholds DynamoDB table limits, read again after 10s",
         "alerts     arn:aws:sns:eu-central-1:123456789012:alerts",
         "archive    s3://bucket/archive/ as parquet",
+        "note: archive: in Lambda an invocation writes objects of its own: one a second is 86,400",
         "bridge     mqtts://broker:8883, routes: 1",
     ):
         assert line in out

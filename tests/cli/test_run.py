@@ -168,7 +168,7 @@ def test_an_outage_beyond_the_limit_ends_the_run(
 
 
 def test_problems_of_the_file_are_all_told(client: Any, call: Run) -> None:
-    tables = '[archive]\nlocation = "archive/"\n'
+    tables = '[archive]\nlocation = "archive/"\n[delivery]\nmode = "fan_out"\n'
     Path("p.toml").write_text(TOML.replace("[source]\nstream", "[source]\n# stream") + tables)
     status, out, err = call("p.toml")
     assert (status, out) == (1, "")

@@ -345,7 +345,7 @@ def test_an_outage_of_the_list_has_a_limit() -> None:
 @pytest.mark.parametrize(
     ("table", "where"),
     [
-        ('[archive]\nlocation = "archive/"', "archive"),
+        ('[archive]\nlocation = "archive/"\n[delivery]\nmode = "fan_out"', "archive"),
         ('[source]\nout_of_range = "reject"\nstream = "s"', "source.out_of_range"),
     ],
 )

@@ -3,186 +3,33 @@
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from memory_bucket import BUCKET, MemoryBucket
-from memory_topic import TOPIC, MemoryTopic
+from sink_cases import (
+    TAKES,
+    alert,
+    bucket,
+    directory,
+    fifo_topic,
+    file,
+    final,
+    full_disk,
+    memory,
+    plain,
+    rows_of,
+    stage,
+    stage_s3,
+    topic,
+)
 
-from streamgauge.engine.aws import Service
-from streamgauge.engine.batch import Alert, Position, Rejected
 from streamgauge.engine.errors import UnavailableError
 from streamgauge.engine.sinks.base import Patience, ndjson
-from streamgauge.engine.sinks.errors_directory import ErrorDirectory, read_errors
-from streamgauge.engine.sinks.errors_s3 import ErrorBucket, read_error_bucket
-from streamgauge.engine.sinks.local import FileSink, MemorySink, StdoutSink
-from streamgauge.engine.sinks.sns import SnsAlerts
-
-
-def alert(number: int, device: str = "d") -> Alert:
-    return Alert(
-        id=f"id-{number}",
-        pipeline="p",
-        rule="hot",
-        device=device,
-        state="firing",
-        time=number,
-        value=90.5,
-        samples=5,
-        threshold=90.0,
-        threshold_version=None,
-        window_start=number - 60_000,
-        window_end=number,
-        first_position="s:1:0",
-        last_position=f"s:{number}:0",
-        severity="warning",
-    )
-
-
-def rejected(number: int) -> Rejected:
-    return Rejected(
-        stage="decode",
-        reason="bad_json",
-        message="no JSON",
-        rule=None,
-        at=Position("s", str(number), 0),
-        arrival_time=1_700_049_600_000,
-        partition_key="k",
-        data=b"\xff{",
-    )
-
-
-def rows_of(text: bytes) -> list[Any]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def plain(rows: Sequence[Alert | Rejected]) -> list[Any]:
-    return [msgspec.to_builtins(row) if isinstance(row, Alert) else row.line() for row in rows]
-
-
-@contextmanager
-def full_disk(size: int = 0) -> Iterator[None]:
-    """No file can grow beyond `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@dataclass
-class Case:
-    """A sink, and how to read back what it holds.
-
-    refusing: a while in which it refuses. losing: one in which it takes the rows and the answer is
-    lost. reopened: another sink over the same place, as after a crash.
-    """
-
-    sink: Any
-    held: Callable[[], list[Any]]
-    refusing: Callable[[], Any] = full_disk
-    losing: Callable[[], Any] | None = None
-    reopened: Callable[[], Any] | None = None
-
-
-@contextmanager
-def once(of: Any, fault: str) -> Iterator[None]:
-    """The next call meets a fault."""
-    setattr(of, fault, 1)
-    yield
-    setattr(of, fault, 0)
-
-
-class Pipe(io.BytesIO):
-    """A stream that can be told to refuse."""
-
-    refuses = False
-
-    def write(self, data: Any) -> int:
-        if self.refuses:
-            raise OSError(28, "No space left on device")
-        return super().write(data)
-
-
-def memory(path: Path) -> Case:
-    sink = MemorySink()
-    return Case(
-        sink,
-        lambda: plain(sink.rows),
-        lambda: once(sink, "fail_next"),
-        lambda: once(sink, "lose_next"),
-    )
-
-
-def stream(path: Path) -> Case:
-    pipe = Pipe()
-
-    @contextmanager
-    def refusing() -> Iterator[None]:
-        pipe.refuses = True
-        yield
-        pipe.refuses = False
-
-    return Case(StdoutSink(pipe), lambda: rows_of(pipe.getvalue()), refusing)
-
-
-def file(path: Path) -> Case:
-    made = path / "f"
-    return Case(FileSink(made), lambda: rows_of(made.read_bytes()), reopened=lambda: FileSink(made))
-
-
-def unsynced_file(path: Path) -> Case:
-    sink = FileSink(path / "f", append=False, sync=False)
-    return Case(sink, lambda: rows_of((path / "f").read_bytes()))
-
-
-def directory(path: Path) -> Case:
-    return Case(
-        ErrorDirectory(path, "p"),
-        lambda: plain(list(read_errors(path))),
-        reopened=lambda: ErrorDirectory(path, "p"),
-    )
-
-
-def topic(path: Path, name: str = TOPIC) -> Case:
-    made = MemoryTopic(name)
-    return Case(
-        SnsAlerts(name, Service("sns", made.client())),
-        lambda: [json.loads(message.text) for message in made.messages],
-        lambda: once(made, "throttle_next"),
-        lambda: once(made, "lose_next"),
-        lambda: SnsAlerts(name, Service("sns", made.client())),
-    )
-
-
-def fifo_topic(path: Path) -> Case:
-    return topic(path, TOPIC + ".fifo")
-
-
-def bucket(path: Path) -> Case:
-    made, location = MemoryBucket(), f"s3://{BUCKET}/errors/"
-    service = Service("s3", made.client())
-    return Case(
-        ErrorBucket(location, "p", service),
-        lambda: plain(list(read_error_bucket(location, service=service))),
-        lambda: once(made, "throttle_next"),
-        lambda: once(made, "lose_next"),
-        lambda: ErrorBucket(location, "p", Service("s3", made.client())),
-    )
-
-
-LOCAL = [memory, stream, file, unsynced_file]
-TAKES = [(sink, alert) for sink in [*LOCAL, topic, fifo_topic]]
-TAKES += [(sink, rejected) for sink in [*LOCAL, directory, bucket]]
+from streamgauge.engine.sinks.local import FileSink, StdoutSink
 
 
 def each(*sinks: Any) -> Any:
@@ -238,7 +85,7 @@ def test_rows_that_come_again_are_told_by_their_keys(tmp_path: Path, make: Any, 
     assert by_key(case.held(), row) == by_key(plain(rows), row)
 
 
-@each(memory, topic, fifo_topic, bucket)
+@each(memory, topic, fifo_topic, bucket, stage_s3)
 def test_an_answer_that_was_lost_costs_a_repeat_and_no_row(
     tmp_path: Path, make: Any, row: Any
 ) -> None:
@@ -253,7 +100,7 @@ def test_an_answer_that_was_lost_costs_a_repeat_and_no_row(
     assert len(case.held()) <= len(rows) + 3
 
 
-@each(file, directory, topic, fifo_topic, bucket)
+@each(file, directory, topic, fifo_topic, bucket, stage, stage_s3, final)
 def test_nothing_is_lost_if_close_is_never_called(tmp_path: Path, make: Any, row: Any) -> None:
     case = make(tmp_path)
     rows = [row(number) for number in range(1, 6)]

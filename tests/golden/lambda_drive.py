@@ -6,6 +6,7 @@ import base64
 import itertools
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import drive
@@ -18,6 +19,8 @@ from plain_kpl import Kinesis
 from streamgauge import Alert
 from streamgauge.consumers.lambda_handler import Handler
 from streamgauge.engine.errors import UnavailableError
+from streamgauge.engine.folder import Folder
+from streamgauge.engine.sinks.archive import Archive
 from streamgauge.engine.sinks.local import MemorySink
 from streamgauge.engine.stores.memory import MemoryStates
 from streamgauge.engine.stores.thresholds import FileThresholds
@@ -31,7 +34,8 @@ ARN = "arn:aws:kinesis:us-east-1:000000000000:stream/telemetry"
 class Memories:
     """Edges in memory, which outlive a handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, archive: Path | None = None) -> None:
+        self.folder = None if archive is None else Folder(archive)
         self.sink, self.rows, self.store = MemorySink(), MemorySink(), MemoryStates()
         self.stream = MemoryStream(dict.fromkeys(torture.SHARDS, ()))
 
@@ -43,6 +47,9 @@ class Memories:
 
     def states(self) -> MemoryStates:
         return self.store
+
+    def archive(self) -> Archive | None:
+        return None if self.folder is None else Archive(self.folder, "torture", "ndjson.gz", 1, 1)
 
     def thresholds(self) -> FileThresholds:
         return FileThresholds(TABLE)

@@ -210,8 +210,8 @@ def test_no_records_are_nothing_to_do() -> None:
 
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:
-    spec = specs.parse(TOML + '[archive]\nlocation = "archive/"\n')
-    with pytest.raises(ConfigError, match="archive"):
+    spec = specs.parse(TOML.replace("[source]", '[source]\nout_of_range = "reject"'))
+    with pytest.raises(ConfigError, match="source.out_of_range"):
         Handler(spec, Memories())  # type: ignore[arg-type]
 
 

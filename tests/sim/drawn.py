@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import drive
 import generate
@@ -13,8 +13,10 @@ import memory_stream
 from generate import Plan
 from simulation import Simulation
 
+Kind = TypeVar("Kind", bound=Simulation)
 
-def generated(seed: int) -> Simulation:
+
+def generated(seed: int, kind: type[Kind] = Simulation) -> Kind:  # type: ignore[assignment]
     """A simulation of a stream drawn from the seed: a few devices, much of it out of order."""
     rng = random.Random(seed)
     scale = rng.choice([10, 1000, 60_000])
@@ -40,7 +42,7 @@ def generated(seed: int) -> Simulation:
     case = next(case for case in drawn if has_ids_of_its_own(case, items))
     records = memory_stream.by_shard(given for batch in case.batches for given in batch)
     toml = case.toml + '[thresholds]\ntable = "thresholds"\nrefresh = "1s"\n'
-    return Simulation(seed, toml, records, items)
+    return kind(seed, toml, records, items)
 
 
 def has_ids_of_its_own(case: generate.Case, items: Sequence[Mapping[str, Any]]) -> bool:
