@@ -73,6 +73,15 @@ def event(given: list[Kinesis]) -> dict[str, Any]:
     ]}  # fmt: skip
 
 
+def records() -> dict[str, list[Kinesis]]:
+    """Of each shard, each position once, in its order: as a stream gives them."""
+    told = plain_kpl.read(torture.HERE / "torture.ndjson")
+    return {
+        shard: list({one.sequence: one for one in reversed(of)}.values())[::-1]
+        for shard, of in in_shards(told).items()
+    }
+
+
 def in_shards(records: list[Kinesis]) -> dict[str, list[Kinesis]]:
     found: dict[str, list[Kinesis]] = {}
     for one in records:
