@@ -13,7 +13,7 @@ import drive
 import msgspec
 import plain_kpl
 import torture
-from memory_stream import MemoryStream
+from memory_stream import MemoryStream, by_shard
 from plain_kpl import Kinesis
 
 from streamgauge import Alert
@@ -74,12 +74,8 @@ def event(given: list[Kinesis]) -> dict[str, Any]:
 
 
 def records() -> dict[str, list[Kinesis]]:
-    """Of each shard, each position once, in its order: as a stream gives them."""
-    told = plain_kpl.read(torture.HERE / "torture.ndjson")
-    return {
-        shard: list({one.sequence: one for one in reversed(of)}.values())[::-1]
-        for shard, of in in_shards(told).items()
-    }
+    """The torture file as a stream gives it, by shard."""
+    return by_shard(plain_kpl.read(torture.HERE / "torture.ndjson"))
 
 
 def in_shards(records: list[Kinesis]) -> dict[str, list[Kinesis]]:
