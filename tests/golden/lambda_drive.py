@@ -13,7 +13,7 @@ import drive
 import msgspec
 import plain_kpl
 import torture
-from memory_stream import MemoryStream
+from memory_stream import MemoryStream, by_shard
 from plain_kpl import Kinesis
 
 from streamgauge import Alert
@@ -71,6 +71,11 @@ def event(given: list[Kinesis]) -> dict[str, Any]:
                         {"approximateArrivalTimestamp": one.arrival / 1000})}}
         for one in given
     ]}  # fmt: skip
+
+
+def records() -> dict[str, list[Kinesis]]:
+    """The torture file as a stream gives it, by shard."""
+    return by_shard(plain_kpl.read(torture.HERE / "torture.ndjson"))
 
 
 def in_shards(records: list[Kinesis]) -> dict[str, list[Kinesis]]:

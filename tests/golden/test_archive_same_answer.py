@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import drive
-import memory_stream
 import plain_kpl
 import pytest
-import torture
-from lambda_drive import Memories, drained, event, fresh
+from lambda_drive import TABLE, TOML, Memories, drained, event, fresh, records
 from plain_kpl import Kinesis
 
 from streamgauge.consumers import backtest
@@ -23,18 +21,6 @@ from streamgauge.engine.sinks.archive import Archive
 from streamgauge.engine.sinks.archive_read import read_archive
 from streamgauge.rules import spec as specs
 from streamgauge.rules.plan import Pipeline
-
-TOML = (torture.HERE / "torture.toml").read_text()
-TABLE = torture.HERE / "torture-thresholds.ndjson"
-
-
-def records() -> dict[str, list[Kinesis]]:
-    """Of each shard, each position once, in its order: as a stream gives them."""
-    told = plain_kpl.read(torture.HERE / "torture.ndjson")
-    return {
-        shard: list({one.sequence: one for one in reversed(of)}.values())[::-1]
-        for shard, of in memory_stream.by_shard(told).items()
-    }
 
 
 def planned(one_shard: bool = True) -> Pipeline:
