@@ -217,13 +217,11 @@ def _switch(file: Path, function: str, enabled: bool, wait: float) -> None:
 
 def _checked(file: Path) -> str:
     """The name of a pipeline that a function can run; ConfigError has its problems."""
-    from ..consumers.lambda_handler import Handler
-    from ..rules.plan import Pipeline
+    from ..consumers.deploy.names import check_function
     from ..rules.spec import load
 
     spec = load(file, {})
-    Handler(spec)
-    Pipeline.plan(spec, origin=str(file))
+    check_function(spec, str(file))
     return spec.pipeline.name
 
 

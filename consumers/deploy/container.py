@@ -119,7 +119,7 @@ def _role(of: Named) -> Node:
     table += "${Application}"
     leases = [sub(table + name) for name in LEASE_TABLES] + [sub(f"{table}/index/*")]
     statements = [
-        *permissions.of_pipeline(of, permissions.by_name(of)),
+        *permissions.of_pipeline(of, permissions.by_name(of), rolls=True),
         allow("Leases", LEASES, leases),
     ]
     return resource("AWS::IAM::Role", permissions.role("ecs-tasks.amazonaws.com", statements))

@@ -6,8 +6,11 @@ import re
 from typing import NamedTuple
 
 from ...engine.errors import ConfigError, Problem
+from ...engine.sinks.archive_objects import NDJSON
 from ...rules.edges import BUCKET
+from ...rules.plan import Pipeline
 from ...rules.spec import Spec
+from .. import lambda_handler
 
 STREAM, TABLE, TOPIC = "Stream", "Thresholds", "Alerts"  # logical ids
 FIFO = ".fifo"
@@ -43,18 +46,31 @@ class Named(NamedTuple):
         return next(place for place in self.places if place.section == section)
 
 
+def check_function(spec: Spec, origin: str) -> None:
+    """Refuse what a function cannot do; ConfigError tells all of it."""
+    lambda_handler.Handler(spec)
+    if spec.archive is not None and spec.archive.format != NDJSON:
+        message = "pyarrow is not in the package of a function"
+        where = f"{origin}: archive.format"
+        raise ConfigError([Problem(where, message, f'format = "{NDJSON}"')])
+    Pipeline.plan(spec, origin=origin)
+
+
 def named(spec: Spec, origin: str) -> Named:
     """The names of a pipeline that is to run in AWS.
 
     Raises:
-        ConfigError: it names no stream, or keeps state or errors in directories, which go with the
+        ConfigError: it names no stream, or keeps something in directories, which go with the
             machine that a function or a task happens to run on.
     """
     problems = []
     if spec.source.stream is None:
         problems.append(Problem(f"{origin}: source.stream", "expected the stream that is read"))
     places = []
-    for section, location in (("errors", spec.errors.location), ("state", spec.state.location)):
+    locations = {"errors": spec.errors.location, "state": spec.state.location}
+    if spec.archive is not None:
+        locations["archive"] = spec.archive.location
+    for section, location in locations.items():
         if not location.startswith(BUCKET):
             message = f'"{location}" is a directory, which is gone with the machine'
             hint = f"{section}.location = {BUCKET}BUCKET/{section}/"

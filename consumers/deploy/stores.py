@@ -117,7 +117,8 @@ def _lifecycle(place: Place) -> Node:
         },
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UPLOAD_DAYS},
     }
-    return rule if state else {**rule, "ExpirationInDays": ref("ErrorsExpireDays")}
+    expires = {"ExpirationInDays": ref("ErrorsExpireDays")}
+    return {**rule, **expires} if place.section == "errors" else rule
 
 
 def _bucket(name: str, places: Sequence[Place]) -> Node:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...rules.edges import BUCKET, Edges
-from ...rules.plan import Pipeline
+from ...rules.edges import BUCKET
 from ...rules.spec import Spec
-from .. import lambda_handler
 from . import ingest, stores, watch
 from .cloudformation import Node, att, excused, kept, literal, ref, resource, sub
-from .names import STREAM, TABLE, TOPIC, Named, named
+from .names import STREAM, TABLE, TOPIC, Named, check_function, named
 from .package import ENTRY
 from .permissions import failed_batches, of_pipeline, of_stack, role, write_log
 
@@ -33,8 +31,7 @@ def template(spec: Spec, origin: str, python: str) -> Node:
     Raises:
         ConfigError: the file asks for what the Lambda host cannot do, or keeps data in directories.
     """
-    lambda_handler.Handler(spec, Edges(spec))
-    Pipeline.plan(spec, origin=origin)
+    check_function(spec, origin)
     of = named(spec, origin)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",

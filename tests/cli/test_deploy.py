@@ -60,7 +60,7 @@ def test_what_lambda_cannot_do_is_refused_before_anything_is_built(
     archived = LOCAL.read_text() + '[archive]\nlocation = "a/"\n'
     (tmp_path / "p.toml").write_text(archived.replace("#[archive]", ""))
     raised = run(command, str(tmp_path / "p.toml")).exception
-    assert "archive" in str(raised) and "Lambda" in str(raised)
+    assert "archive.format" in str(raised) and "pyarrow" in str(raised)
     assert [path.name for path in tmp_path.iterdir()] == ["p.toml"]
 
 

@@ -216,8 +216,33 @@ def test_directories_and_no_stream_are_refused_together() -> None:
 
 
 def test_what_the_function_cannot_do_gets_no_template() -> None:
-    with pytest.raises(ConfigError, match="archive"):
+    with pytest.raises(ConfigError, match="archive.format.*pyarrow"):
         both(BASE + '[archive]\nlocation = "s3://data/a/"\n')
+    with pytest.raises(ConfigError, match="archive.location"):
+        both(BASE + '[archive]\nlocation = "a/"\nformat = "ndjson.gz"\n')
+
+
+def test_an_archive_is_written_by_the_function_and_rolled_by_the_worker() -> None:
+    archive = '[archive]\nlocation = "s3://lake/a/"\nformat = "ndjson.gz"\n'
+    made, worker = both(BASE + archive)
+    assert "ArchiveBucket" in made["Resources"]
+    rules = made["Resources"]["ArchiveBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [(rule["Id"], rule["Prefix"], "ExpirationInDays" in rule) for rule in rules] == [
+        ("archive", "a/", False)
+    ]
+    wanted = {"Archive": ["s3:PutObject"]}
+    rolled = {"Archive": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+              "ListArchive": ["s3:ListBucket"]}  # fmt: skip
+    for node, sids in ((made, wanted), (worker, rolled)):
+        found = {
+            statement["Sid"]: statement["Action"]
+            for one in node["Resources"].values()
+            for policy in one.get("Properties", {}).get("Policies", [])
+            if isinstance(policy, dict) and "PolicyDocument" in policy
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "Sid" in statement
+        }
+        assert {sid: found.get(sid) for sid in rolled if sid in found} == sids
 
 
 def test_a_bucket_of_state_alone_keeps_no_versions() -> None:
