@@ -131,14 +131,22 @@ class FanOut:
             self._look()
         if not self._saving:
             self._saving = self._unsaved and host.now() >= self._save_at
+        self._give()
         source = None if self._saving or not self._pool.has_room else self._due()
         if source is not None:
             self._read(source)
+            self._give()
             self._receive(0.0)
         else:
             self._receive(self._pause() if self._pool_is_idle else SLEEP_SECONDS_MAX)
         if self._saving and self._pool_is_idle:
             self._save()
+
+    def _give(self) -> None:
+        """Give the pool what waits, as far as it has room."""
+        for source in self._sources.values():
+            while source.waiting and self._pool.has_room:
+                self._pool.give(source.waiting.popleft())
 
     @property
     def _pool_is_idle(self) -> bool:
@@ -193,11 +201,10 @@ class FanOut:
     def _due(self) -> Source | None:
         """The shard whose reading has been due for longest."""
         now = self._host.now()
-        ready = [
-            one
-            for one in self._sources.values()
-            if not one.closed and one.ready_at <= now and not (self._until_end and one.at_tip)
-        ]
+        reading = [one for one in self._sources.values() if not (one.closed or one.waiting)]
+        if self._until_end:
+            reading = [one for one in reading if not one.at_tip]
+        ready = [one for one in reading if one.ready_at <= now]
         return min(ready, key=lambda one: one.ready_at, default=None)
 
     def _pause(self) -> float:
@@ -234,7 +241,7 @@ class FanOut:
         source.at_tip = not (fetched.records or fetched.behind or source.closed)
         source.ready_at = host.now() + (TIP_SECONDS if source.at_tip else READ_SECONDS_MIN)
         for records in chunks(source.fresh(fetched.records)):
-            self._pool.give(Chunk(
+            source.waiting.append(Chunk(
                 source.shard_id, source.cut, self._epoch, records, source.shard_time,
                 position if source.inclusive else None,
             ))  # fmt: skip
@@ -251,6 +258,7 @@ class FanOut:
     def _restart(self, source: Source) -> None:
         """Read on behind what is passed, once no chunk is on its way."""
         while source.passed < source.cut:
+            self._give()
             self._receive(SLEEP_SECONDS_MAX)
         source.iterator, source.inclusive, source.newest = None, True, -1
 
@@ -357,6 +365,7 @@ class FanOut:
             self._give_up_at = host.now() + DRAIN_SECONDS_MAX
         try:
             while not self._pool_is_idle and host.now() < self._give_up_at:
+                self._give()
                 self._receive(SLEEP_SECONDS_MAX)
             if self._unsaved and self._pool_is_idle and not self._owed:
                 self._save()

@@ -5,7 +5,8 @@
         <-------------------------------------  Done
 
 A process that dies is replaced, and what it had is reduced by another: a chunk comes to the same
-panes wherever that is. What it had is limited, so that a slow one holds up no more than that.
+panes wherever that is. It has one at a time: a slow one holds up no more than that, and nobody
+writes into a pipe while the other end does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
@@ -24,7 +25,6 @@ from ..engine.panes import Partial, Reducer
 from ..rules.plan_fan_out import plan_reducer
 from ..rules.spec import Spec
 
-ROOM = 2  # chunks that a process has at once: one to work on, and the next
 DEATHS_MAX = 10  # of processes, without a chunk that came back in between
 JOIN_SECONDS = 2.0
 
@@ -107,7 +107,7 @@ class Here:
 class _Worker:
     process: Any
     connection: Connection
-    chunks: deque[Chunk] = field(default_factory=deque)
+    chunk: Chunk | None = None
 
 
 class Processes:
@@ -123,13 +123,13 @@ class Processes:
 
     @property
     def has_room(self) -> bool:
-        """Whether one of them has."""
-        return any(len(worker.chunks) < ROOM for worker in self._workers)
+        """Whether one of them has nothing to do."""
+        return not self._again and any(worker.chunk is None for worker in self._workers)
 
     def give(self, chunk: Chunk) -> None:
-        """Hand a chunk to the one that has fewest."""
-        worker = min(self._workers, key=lambda one: len(one.chunks))
-        worker.chunks.append(chunk)
+        """Hand a chunk to one that has nothing to do."""
+        worker = next(one for one in self._workers if one.chunk is None)
+        worker.chunk = chunk
         try:
             worker.connection.send(chunk)
         except OSError:  # it is dead, which is seen when it is listened to
@@ -137,7 +137,7 @@ class Processes:
 
     def take(self, seconds: float) -> list[Done]:
         """What has come back; who has died is replaced."""
-        while self._again and self.has_room:
+        while self._again and any(worker.chunk is None for worker in self._workers):
             self.give(self._again.pop(0))
         found: list[Done] = []
         ready = set(map(id, wait([one.connection for one in self._workers], seconds)))
@@ -165,19 +165,19 @@ class Processes:
         if isinstance(message, str):
             raise StreamgaugeError(message)
         self._deaths = 0
-        worker.chunks.popleft()
+        worker.chunk = None
         return message
 
     def _replace(self, place: int, worker: _Worker) -> None:
         worker.process.join(JOIN_SECONDS)
         code = worker.process.exitcode
-        self._log("worker_died", exit_status=code, chunks=len(worker.chunks))
+        self._log("worker_died", exit_status=code)
         self._deaths += 1
         if self._deaths > DEATHS_MAX:
             what = f"{DEATHS_MAX} workers died one after the other (status {code})"
             raise StreamgaugeError(what)
         worker.connection.close()
-        self._again += worker.chunks
+        self._again += [] if worker.chunk is None else [worker.chunk]
         self._workers[place] = self._start()
 
     def _start(self) -> _Worker:

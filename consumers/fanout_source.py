@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from ..engine.batch import NO_TIME, Position, Record
 from .backoff import Backoff, Refusal
+from .fanout_pool import Chunk
 
 CHUNK_BYTES_MAX = 1 << 20
 
@@ -35,6 +37,7 @@ class Source:
     refused: Refusal | None = None
 
     newest: int = -1
+    waiting: deque[Chunk] = field(default_factory=deque)
 
     @property
     def done(self) -> bool:

@@ -44,19 +44,38 @@ def test_processes_reduce_as_this_one_does_and_one_that_dies_is_replaced(
     processes: Processes,
 ) -> None:
     given, here = [chunk(n) for n in range(4)], Here(SPEC, lambda _: None)
-    for one in given:
+    for one in given[:2]:
         assert processes.has_room
         processes.give(one)
     assert not processes.has_room
-    first = gathered(processes, 1)
     processes._workers[0].process.kill()
-    found = {done.number: done for done in [*first, *gathered(processes, 4 - len(first))]}
+    found = {done.number: done for done in gathered(processes, 2)}
+    for one in given[2:]:
+        processes.give(one)
+    found |= {done.number: done for done in gathered(processes, 2)}
     assert sorted(found) == [0, 1, 2, 3] and processes.events == ["worker_died"]  # type: ignore[attr-defined]
     for one in given:
         here.give(one)
         (done,) = here.take(0.0)
         ours, theirs = done.partial.panes[0], found[one.number].partial.panes[0]
         assert [list(column) for column in ours[:-1]] == [list(column) for column in theirs[:-1]]
+
+
+@pytest.mark.slow
+def test_large_chunks_and_large_answers_do_not_wait_for_each_other(processes: Processes) -> None:
+    """Both are more than a pipe holds."""
+    rows = [reading(f"device-{n:06}", n / 1000, 30.0, n / 1000) for n in range(20_000)]
+    records = [Record("s", str(n + 1), data, "k", at) for n, (data, at) in enumerate(rows)]
+    chunks = [Chunk("s", n, 1, records, 0, None) for n in range(6)]
+    found: list[Done] = []
+    for _ in range(3000):
+        while chunks and processes.has_room:
+            processes.give(chunks.pop())
+        found += processes.take(0.1)
+        if len(found) == 6:
+            break
+    assert sorted(done.number for done in found) == list(range(6))
+    assert all(len(done.partial.names) == 20_000 for done in found)
 
 
 @pytest.mark.slow
