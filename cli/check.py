@@ -256,7 +256,7 @@ def notes(spec: Spec) -> Iterator[str]:
         yield "no record.time: a reading's time is its arrival in Kinesis; plain files have none"
     if spec.source.stream is None:
         yield "no source.stream: the file can be back-tested and embedded, but not run"
-    from ..consumers.local import unsupported
+    from ..consumers.hosting import unsupported
 
     for problem in unsupported(spec):
         if problem.where != "source.stream":
