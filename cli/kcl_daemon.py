@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -36,7 +35,6 @@ REPORT_LATE_SECONDS = 30.0
 PROGRESS_SECONDS = 10.0
 LINE_CHARACTERS_MAX = 4000  # of a line of the daemon's own
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
-CHILD = re.compile(r"Received error line from subprocess \[(.*)\] for shard \S+\s*")
 
 
 def worker_id() -> str:
@@ -171,14 +169,12 @@ class Daemon:
         lines.close()
 
     def _take(self, line: str) -> None:
-        level, _, rest = line.partition("\t")
-        logger, _, text = rest.partition("\t")
-        child = CHILD.fullmatch(text)
-        if child is not None:
-            self._tell(child[1])
-        elif level in ("WARN", "ERROR") or not rest:
-            where = {"level": level, "logger": logger} if rest else {}
-            log("daemon", **where, text=(text or line).strip()[:LINE_CHARACTERS_MAX])
+        """The daemon's own lines have a level and a logger; others are copied from its children."""
+        level, *rest = line.split("\t", 2)
+        if len(rest) < 2:
+            self._tell(line)
+        elif level in ("WARN", "ERROR"):
+            log("daemon", level=level, logger=rest[0], text=rest[1].strip()[:LINE_CHARACTERS_MAX])
 
     def _tell(self, line: str) -> None:
         """A line of a child: its metrics, a line of its log, or what somebody printed."""

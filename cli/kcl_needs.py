@@ -84,6 +84,12 @@ def _problems(spec: Spec) -> Iterator[Problem]:
             "pipeline.name",
             "expected 3 to 235 letters, digits, '.', '_' or '-': the KCL names its tables so",
         )
+    table = (spec.thresholds.table or "").rpartition("/")[2]
+    if table == spec.pipeline.name:
+        yield Problem(
+            "thresholds.table",
+            "expected another name: the KCL's table of leases has the pipeline's",
+        )
 
 
 def region() -> str:

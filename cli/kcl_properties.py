@@ -23,6 +23,7 @@ DEFAULTS = {  # may be replaced by --properties
     "leaseAssignmentIntervalMillis": "3000",
     "shardSyncIntervalMillis": "10000",
     "parentShardPollIntervalMillis": "2000",
+    "workerMetricsReporterFreqInMillis": "3000",  # leases are dealt out after the first report
     "shutdownGraceMillis": "7000",
 }
 OURS = (
@@ -37,7 +38,7 @@ LOGBACK = """<configuration>
       <pattern>%level\t%logger{0}\t%replace(%msg %ex{3}){'[\\r\\n\\t]+', ' '}%nopex%n</pattern>
     </encoder>
   </appender>
-  <logger name="software.amazon.kinesis" level="INFO"/>
+  <logger name="software.amazon.kinesis.multilang.DrainChildSTDERRTask" level="OFF"/>
   <root level="WARN"><appender-ref ref="OUT"/></root>
 </configuration>
 """
