@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -15,6 +15,7 @@ from .running import say
 from .stop import Overdue, stop_signals
 
 if TYPE_CHECKING:
+    from ..rules.spec import Spec
     from .kcl_daemon import Daemon
     from .stop import Stop
 
@@ -56,41 +57,50 @@ def command(
 
     Example: AWS_REGION=eu-west-1 streamgauge kcl thermostats.toml --listen 127.0.0.1:9464
     """
+    from . import kcl_daemon, kcl_properties
+
+    spec, start = _examined(file, jars)
+    more = kcl_properties.extra(properties)
+    with tempfile.TemporaryDirectory(prefix="streamgauge-kcl-") as name, stop_signals() as stop:
+        text = kcl_properties.properties(
+            spec.pipeline.name, str(spec.source.stream), start.region, kcl_daemon.worker_id(),
+            Path(name) / "child", more,
+        )  # fmt: skip
+        kcl_properties.write(Path(name), file.absolute(), text)
+        arguments = [start.java, f"-Xmx{heap}", *kcl_daemon.arguments(start.jars, Path(name))]
+        daemon = kcl_daemon.Daemon(arguments, os.environ | {"AWS_REGION": start.region})
+        good = _run(daemon, listen, stop)
+    if stop.signal == signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(0 if good else FOUND_PROBLEMS)
+
+
+class _Start(NamedTuple):
+    """What was found on this machine."""
+
+    java: str
+    jars: Path
+    region: str
+
+
+def _examined(file: Path, jars: Path | None) -> tuple[Spec, _Start]:
+    """The pipeline file, and what it needs here; what is missing is said before any start."""
     # Imported here, so that help and usage errors come at once.
     from ..rules.edges import Edges
     from ..rules.plan import Pipeline
     from ..rules.spec import load
-    from . import kcl_daemon, kcl_needs
-    from . import kcl_properties as daemons
+    from . import kcl_needs
 
     spec = load(file)
     kcl_needs.examine(spec, str(file))
-    more = daemons.extra(properties)
-    java, folder, region = kcl_needs.java(), kcl_needs.jars(jars), kcl_needs.region()
-    edges = Edges(spec)
+    found = _Start(kcl_needs.java(), kcl_needs.jars(jars), kcl_needs.region())
     for note in Pipeline.plan(spec, None, origin=str(file)).warnings:
         say(str(note))
     for key, location in (("state", spec.state.location), ("errors", spec.errors.location)):
         if not location.startswith("s3://"):
             say(f"note: {key}.location is a directory: all workers must be on this machine")
-    kcl_needs.stream(spec, edges)
-    assert spec.source.stream is not None
-    with tempfile.TemporaryDirectory(prefix="streamgauge-kcl-") as name, stop_signals() as stop:
-        home = Path(name)
-        text = daemons.properties(
-            spec.pipeline.name, spec.source.stream, region, kcl_daemon.worker_id(),
-            home / "child", more,
-        )  # fmt: skip
-        daemons.write(home, file.absolute(), text)
-        start = [
-            java, f"-Xmx{heap}", "-Dfile.encoding=UTF-8", "-cp", f"{folder}/*", kcl_daemon.MAIN,
-            "--properties-file", str(home / "app.properties"),
-            "--log-configuration", str(home / "logback.xml"),
-        ]  # fmt: skip
-        good = _run(kcl_daemon.Daemon(start, os.environ | {"AWS_REGION": region}), listen, stop)
-    if stop.signal == signal.SIGINT:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(0 if good else FOUND_PROBLEMS)
+    kcl_needs.stream(spec, Edges(spec))
+    return spec, found
 
 
 def _run(daemon: Daemon, listen: str | None, stop: Stop) -> bool:

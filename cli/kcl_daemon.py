@@ -37,6 +37,15 @@ LINE_CHARACTERS_MAX = 4000  # of a line of the daemon's own
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
+def arguments(jars: Path, home: Path) -> list[str]:
+    """What Java is to run: the daemon, with its files in a folder."""
+    return [
+        "-Dfile.encoding=UTF-8", "-cp", f"{jars}/*", MAIN,
+        "--properties-file", str(home / "app.properties"),
+        "--log-configuration", str(home / "logback.xml"),
+    ]  # fmt: skip
+
+
 def worker_id() -> str:
     """An id that no other process has or had: it names this one, on this machine, in this boot.
 
@@ -59,8 +68,7 @@ def _read(path: str) -> str:
 class Daemon:
     """One worker: a daemon, and another one after it has died.
 
-    snapshots: the last metrics of each shard's process. refused: never any known here; a step that
-    waits is told by the metrics.
+    What waits is told by the metrics, not by its health.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from live_cloud import Cloud
 from plain_kpl import Kinesis
 from servers import need_jars
 
+JSON = "-Daws.cborEnabled=false"  # arrival times in ministack's CBOR are not those of the stream
 START_SECONDS_MAX = 120.0  # a worker that is alone has its first records after half of that
 
 
@@ -25,6 +26,7 @@ class Worker(live_run.Run):
     def __init__(self, folder: Path, url: str, *arguments: str, **settings: str) -> None:
         """Start it, with the jars of `make servers`."""
         jars = need_jars("kcl").removesuffix("/*")
+        settings = {"JAVA_TOOL_OPTIONS": JSON} | settings
         super().__init__(folder, url, "--jars", jars, *arguments, **settings)
 
     def wait_for(
