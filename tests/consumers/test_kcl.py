@@ -12,8 +12,11 @@ import pytest
 from kcl_drive import ASKED, EMPTY, ENDED, LOST, Script, batch, host, initialize, line
 from lambda_drive import Memories, in_shards, packed
 from memory_stream import MemoryStream
+from plain_kpl import pack
 
+from streamgauge import Record
 from streamgauge.cli import kcl_properties
+from streamgauge.consumers.kcl import unopened
 from streamgauge.consumers.kcl_log import listed, unlisted
 from streamgauge.consumers.kcl_protocol import records_of
 from streamgauge.consumers.metrics import Metrics
@@ -35,9 +38,9 @@ def test_nothing_is_noted_before_it_is_saved_and_empty_batches_save() -> None:
     shared = host(memories, save_seconds=30.0, now=lambda: next(clock))
     processor = script.say(shared, initialize(SHARD), batch(RECORDS[:10]))
     assert script.checkpoints == [] and memories.store.generations("torture", SHARD) == []
-    while not script.checkpoints:
+    for _ in range(100):
         processor.process([], 0)
-        script._answers.clear()
+    assert script.checkpoints == [(RECORDS[9].sequence, 0)]
     assert memories.store.generations("torture", SHARD) == [1]
 
 
@@ -69,6 +72,26 @@ def test_asked_to_hand_over_it_saves_and_notes() -> None:
     script.say(shared, initialize(SHARD), batch(RECORDS[:10]), ASKED, LOST)
     assert memories.store.generations("torture", SHARD) == [1]
     assert script.checkpoints == [(RECORDS[9].sequence, 0)]
+
+
+def test_at_the_end_of_a_shard_what_is_not_due_is_saved_first() -> None:
+    memories, script = Memories(), Script()
+    shared = host(memories, save_seconds=1e9)
+    script.say(shared, initialize(SHARD), batch(RECORDS[:10]), ENDED)
+    assert memories.store.generations("torture", SHARD) == [1]
+    assert script.checkpoints == [(None, None)]
+
+
+def test_what_the_daemon_could_not_open_is_told_from_a_message_inside_an_aggregate() -> None:
+    sealed = pack([(b"k", b"{}", None)])
+    broken = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    given = [
+        Record("s", "1", broken, sub_sequence_number=0),  # came as it is
+        Record("s", "2", sealed, sub_sequence_number=0),  # an aggregate inside one
+        Record("s", "3", broken, sub_sequence_number=0),  # the first of two
+        Record("s", "3", b"{}", sub_sequence_number=1),
+    ]
+    assert [one.sub_sequence_number for one in unopened(given)] == [None, 0, 0, 1]
 
 
 def test_children_begin_with_what_their_parent_knew() -> None:
