@@ -92,6 +92,9 @@ def test_what_the_daemon_could_not_open_is_told_from_a_message_inside_an_aggrega
         Record("s", "3", b"{}", sub_sequence_number=1),
     ]
     assert [one.sub_sequence_number for one in unopened(given)] == [None, 0, 0, 1]
+    memories, script = Memories(), Script()
+    script.say(host(memories), initialize(SHARD), batch([RECORDS[0]._replace(data=broken)]))
+    assert [row.stage for row in memories.rows.rows] == ["deaggregate"]  # type: ignore[union-attr]
 
 
 def test_children_begin_with_what_their_parent_knew() -> None:
