@@ -24,6 +24,7 @@ COMMANDS = {  # name: (module in cli, one line for the list)
     "decode": ("decode", "Open Kinesis records: print the user records in them."),
     "backtest": ("backtest", "Run a pipeline over recorded readings."),
     "run": ("run", "Run a pipeline on a stream, from this machine."),
+    "kcl": ("kcl", "Run a pipeline as one of several workers, under the KCL."),
     "bridge": ("bridge", "Carry messages of an MQTT broker into the stream."),
     "thresholds": ("thresholds", "Read and change the limits of single devices."),
     "deploy": ("deploy", "Package a pipeline for Lambda, make its templates, switch it."),

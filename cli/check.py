@@ -261,7 +261,7 @@ def notes(spec: Spec) -> Iterator[str]:
             "archive: in Lambda an invocation writes objects of its own: one a second is 86,400 a"
             " shard and day; run `archive compact` every hour, or archive by Amazon Data Firehose"
         )
-    from ..consumers.local import unsupported
+    from ..consumers.hosting import unsupported
 
     for problem in unsupported(spec):
         if problem.where != "source.stream":

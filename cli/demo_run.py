@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from ..consumers.hosting import host
 from ..consumers.kinesis_reader import KinesisReader
-from ..consumers.local import LocalConsumer, host
+from ..consumers.local import LocalConsumer
 from ..consumers.metrics import Metrics
 from ..engine.batch import Alert, Rejected
 from ..engine.counts import Counts

@@ -31,8 +31,14 @@ FEATURES = {  # by extra of the distribution; those of developers are left out
     "mqtt": "streamgauge bridge",
     "archive": "[archive] in Parquet",
     "interop": "streamgauge decode --compare aws-kinesis-agg",
+    "kcl": "streamgauge kcl",
 }
-MODULES = {"google-re2": "re2", "protobuf": "google.protobuf", "aws-kinesis-agg": "aws_kinesis_agg"}
+MODULES = {
+    "amazon-kclpy": "amazon_kclpy",
+    "google-re2": "re2",
+    "protobuf": "google.protobuf",
+    "aws-kinesis-agg": "aws_kinesis_agg",
+}
 CHILD = """
 import importlib, json, sys
 told = {}

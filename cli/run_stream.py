@@ -49,9 +49,10 @@ def run(options: Options, stop: Stop) -> bool:
 
 def _one(options: Options, stop: Stop, edges: Edges) -> bool:
     """Read every shard in this process."""
+    from ..consumers.hosting import host
     from ..consumers.kinesis_reader import KinesisReader
     from ..consumers.listen import Questions
-    from ..consumers.local import LocalConsumer, host
+    from ..consumers.local import LocalConsumer
     from ..consumers.metrics import Metrics
     from ..consumers.totals import Totals
     from ..engine.counts import Counts
@@ -95,9 +96,9 @@ def _fan_out(options: Options, stop: Stop, edges: Edges) -> bool:
 
     from ..consumers.fanout import FanOut
     from ..consumers.fanout_pool import Here, Processes
+    from ..consumers.hosting import host
     from ..consumers.kinesis_reader import KinesisReader
     from ..consumers.listen import Questions
-    from ..consumers.local import host
     from ..consumers.metrics import Metrics
     from ..consumers.totals import Totals
     from ..engine.counts import Counts

@@ -61,7 +61,7 @@ def examine(spec: Spec, origin: str, *, piped: bool) -> None:
 
 
 def _problems(spec: Spec, piped: bool) -> Iterator[Problem]:
-    from ..consumers.local import unsupported
+    from ..consumers.hosting import unsupported
 
     yield from unsupported(spec)
     if piped and spec.archive is not None:

@@ -106,6 +106,16 @@ def oldest_kept(full: Sequence[int]) -> int | None:
     return full[0] if len(full) == FULL_KEPT else None
 
 
+def is_ours(states: StateStore, name: str, shard_id: str, generation: int, data: bytes) -> bool:
+    """Whether the newest object, in the way of ours, is our own: written, with the answer lost."""
+    if states.generations(name, shard_id)[-1:] != [generation]:
+        return False
+    try:
+        return states.read(name, shard_id, generation) == data
+    except StateError:  # removed meanwhile: others have gone on
+        return False
+
+
 def untold(
     outcome: Outcome, told: Position | None
 ) -> tuple[list[Alert], list[Rejected], list[Forwarded]]:

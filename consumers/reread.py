@@ -6,14 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..engine.pipeline import Pipeline
+from ..engine.pipeline import Outcome, Pipeline
 from .shard import Reader
 
 Insist = Callable[[Callable[[], Any]], Any]  # makes a call, and again where it is refused
 
 
 def read_again(
-    stream: Reader, pipeline: Pipeline, shard_id: str, before: str | None, insist: Insist
+    stream: Reader,
+    pipeline: Pipeline,
+    shard_id: str,
+    before: str | None,
+    insist: Insist,
+    tell: Callable[[Outcome], object] = lambda outcome: None,
 ) -> None:
     """Push what lies between the last position of a pipeline and a record.
 
@@ -25,6 +30,7 @@ def read_again(
         before: the sequence number of the record to stop at; None: the end of a closed shard.
         insist: makes each call; an UnavailableError that it raises leaves, and what was pushed
             stays pushed, so that the next call goes on there.
+        tell: takes each outcome, where the sinks may lack the end of it.
     """
     iterator: str | None = None
     while True:
@@ -41,7 +47,7 @@ def read_again(
             if before is None or int(one.sequence_number) < int(before)
         ]
         if records:
-            insist(partial(pipeline.push, records))
+            tell(insist(partial(pipeline.push, records)))
         there = len(records) < len(fetched.records) or fetched.iterator is None
         if there or (not fetched.records and fetched.behind == 0):
             return

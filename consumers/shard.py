@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ..engine.batch import Alert, Forwarded, Position, Record, Rejected
-from ..engine.errors import FencedError, StateError, UnavailableError
+from ..engine.errors import FencedError, UnavailableError
 from ..engine.pipeline import Outcome, Pipeline
 from ..engine.sinks.archive import Archive
 from ..engine.sinks.base import Sink
@@ -32,7 +32,7 @@ from . import inherit
 from .archiving import Archiving
 from .backoff import Backoff, Refusal
 from .metrics import Metrics
-from .recall import oldest_kept, recall, untold, written
+from .recall import is_ours, oldest_kept, recall, untold, written
 
 READ_SECONDS_MIN = 0.2  # between two reads: a shard answers five a second to all who read it
 TIP_SECONDS = 0.5  # between two reads where nothing is behind
@@ -334,7 +334,7 @@ class Shard:
         try:
             host.states.create(host.pipeline, self.shard_id, generation, self._object)
         except FencedError:
-            if not self._wrote(generation, self._object):
+            if not is_ours(host.states, host.pipeline, self.shard_id, generation, self._object):
                 raise
         self.generation = generation
         self._full = written(self._full, generation)
@@ -349,16 +349,6 @@ class Shard:
         host.log(
             "state_saved", shard=self.shard_id, generation=generation, position=str(self.position)
         )
-
-    def _wrote(self, generation: int, data: bytes) -> bool:
-        """Whether the object in the way is our own: written, with the answer lost."""
-        host = self._host
-        if host.states.generations(host.pipeline, self.shard_id)[-1:] != [generation]:
-            return False
-        try:
-            return host.states.read(host.pipeline, self.shard_id, generation) == data
-        except StateError:  # removed meanwhile: others have gone on
-            return False
 
     def prune(self) -> None:
         """Remove the state objects before the last full ones that are kept."""

@@ -24,8 +24,8 @@ from ..engine.stores.thresholds import FileThresholds
 from ..rules.edges import Edges
 from ..rules.spec import Spec
 from .backoff import Refusal
+from .hosting import host
 from .kinesis_reader import KinesisReader
-from .local import host
 from .metrics import Metrics, Snapshot
 from .reading import SLEEP_SECONDS_MAX, Reading
 from .shard import Log

@@ -68,6 +68,8 @@ class Shared(MetaPathFinder):
         "fault_table": "sim/fault_table.py",
         "generate": "generate.py",
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
+        "kcl_drive": "golden/kcl_drive.py",
+        "kcl_run": "servers/kcl_run.py",
         "lambda_drive": "golden/lambda_drive.py",
         "lambda_mapping": "golden/lambda_mapping.py",
         "live": "sim/live.py",

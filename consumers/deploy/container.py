@@ -6,8 +6,10 @@ parameters: two hosts of one pipeline would fence each other.
 
 from __future__ import annotations
 
+from ...engine.errors import ConfigError
 from ...rules.plan import Pipeline
 from ...rules.spec import Spec
+from .. import kcl_host
 from . import permissions, stores
 from .cloudformation import Node, att, ref, resource, sub
 from .names import Named, named
@@ -39,6 +41,9 @@ PULL = [
 
 def template(spec: Spec, origin: str) -> Node:
     """The template of one pipeline file; ConfigError as for that of the function."""
+    problems = list(kcl_host.not_there(spec))
+    if problems:
+        raise ConfigError(problems)
     Pipeline.plan(spec, origin=origin)
     of = named(spec, origin)
     return {
@@ -119,7 +124,7 @@ def _role(of: Named) -> Node:
     table += "${Application}"
     leases = [sub(table + name) for name in LEASE_TABLES] + [sub(f"{table}/index/*")]
     statements = [
-        *permissions.of_pipeline(of, permissions.by_name(of), rolls=True),
+        *permissions.of_pipeline(of, permissions.by_name(of)),
         allow("Leases", LEASES, leases),
     ]
     return resource("AWS::IAM::Role", permissions.role("ecs-tasks.amazonaws.com", statements))

@@ -27,7 +27,6 @@ LOCATIONS = {
     "state": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],  # stores/s3.py
     "archive": ["s3:PutObject"],  # sinks/archive.py in Lambda: one object an invocation
 }
-ROLLS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]  # sinks/archive_making.py elsewhere
 USE_KEY = ["kms:Decrypt", "kms:GenerateDataKey"]
 FAILED = "aws/lambda/"  # where a mapping puts the batches that it gives up, in its bucket
 
@@ -73,8 +72,8 @@ def by_name(named: Named) -> Arns:
     return Arns(stream, table, topic, buckets)
 
 
-def of_pipeline(named: Named, arns: Arns, rolls: bool = False) -> list[Node]:
-    """What the pipeline itself calls; `rolls`: its host makes files of what is staged."""
+def of_pipeline(named: Named, arns: Arns) -> list[Node]:
+    """What the pipeline itself calls, whichever host drives it."""
     found = [allow("ReadStream", READ_STREAM, arns.stream)]
     if named.table is not None:
         found.append(allow("ReadLimits", READ_LIMITS, arns.table))
@@ -84,10 +83,7 @@ def of_pipeline(named: Named, arns: Arns, rolls: bool = False) -> list[Node]:
         found.append(allow("Forward", FORWARD, list(map(_stream, named.forwards))))
     for section, bucket, prefix in named.places:
         objects = arns.objects(bucket, prefix)
-        actions = ROLLS if section == "archive" and rolls else LOCATIONS[section]
-        found.append(allow(section.capitalize(), actions, objects))
-        if section == "archive" and rolls:
-            found.append(allow("ListArchive", ["s3:ListBucket"], sub(arns.buckets[bucket])))
+        found.append(allow(section.capitalize(), LOCATIONS[section], objects))
     # Where a caller may not list, S3 answers 403 for an object that is not there, not 404.
     bucket = arns.buckets[named.place("state").bucket]
     found.append(allow("ListState", ["s3:ListBucket"], sub(bucket)))

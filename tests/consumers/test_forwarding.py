@@ -23,7 +23,7 @@ from plain_kpl import Kinesis
 
 from streamgauge import Pipeline, Record
 from streamgauge.cli.check import examined, summary
-from streamgauge.consumers import local
+from streamgauge.consumers import hosting
 from streamgauge.consumers.kinesis_reader import KinesisReader
 from streamgauge.consumers.lambda_handler import Handler
 from streamgauge.consumers.local import LocalConsumer
@@ -336,7 +336,7 @@ def test_both_hosts_put_it_into_the_other_stream(tmp_path: Path, host: str) -> N
         reader = KinesisReader(edges.service("kinesis"), "telemetry")
         if host == "local":
             quiet: dict[str, Any] = {"observe": lambda _: None, "log": lambda event, **_: None}
-            shared = local.host(spec, reader, edges=edges, metrics=Metrics(), **quiet)
+            shared = hosting.host(spec, reader, edges=edges, metrics=Metrics(), **quiet)
             LocalConsumer(reader, shared, until_end=True, sleep=lambda _: None).run()
         else:
             start = reader.iterator(shard := reader.shards()[0].shard_id, None, True)

@@ -19,9 +19,10 @@ from moto import mock_aws
 from plain_kpl import Kinesis
 
 from streamgauge import Alert
+from streamgauge.consumers.hosting import host, unsupported
 from streamgauge.consumers.kinesis_reader import KinesisReader
 from streamgauge.consumers.listing import LIST_SECONDS
-from streamgauge.consumers.local import LocalConsumer, host, unsupported
+from streamgauge.consumers.local import LocalConsumer
 from streamgauge.consumers.metrics import Metrics
 from streamgauge.consumers.reading import DRAIN_SECONDS_MAX
 from streamgauge.consumers.shard import Host

@@ -222,27 +222,17 @@ def test_what_the_function_cannot_do_gets_no_template() -> None:
         both(BASE + '[archive]\nlocation = "a/"\nformat = "ndjson.gz"\n')
 
 
-def test_an_archive_is_written_by_the_function_and_rolled_by_the_worker() -> None:
+def test_an_archive_has_a_bucket_of_its_own_which_the_function_writes_into() -> None:
     archive = '[archive]\nlocation = "s3://lake/a/"\nformat = "ndjson.gz"\n'
-    made, worker = both(BASE + archive)
-    assert "ArchiveBucket" in made["Resources"]
+    made = function.template(specs.parse(BASE + archive), "p.toml", "3.12")
     rules = made["Resources"]["ArchiveBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert [(rule["Id"], rule["Prefix"], "ExpirationInDays" in rule) for rule in rules] == [
         ("archive", "a/", False)
     ]
-    wanted = {"Archive": ["s3:PutObject"]}
-    rolled = {"Archive": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-              "ListArchive": ["s3:ListBucket"]}  # fmt: skip
-    for node, sids in ((made, wanted), (worker, rolled)):
-        found = {
-            statement["Sid"]: statement["Action"]
-            for one in node["Resources"].values()
-            for policy in one.get("Properties", {}).get("Policies", [])
-            if isinstance(policy, dict) and "PolicyDocument" in policy
-            for statement in policy["PolicyDocument"]["Statement"]
-            if "Sid" in statement
-        }
-        assert {sid: found.get(sid) for sid in rolled if sid in found} == sids
+    text = json.dumps(made)
+    assert text.count('"Sid": "Archive"') == 1 and "STREAMGAUGE_ARCHIVE__LOCATION" in text
+    with pytest.raises(ConfigError, match="archive.*under the KCL"):
+        container.template(specs.parse(BASE + archive), "p.toml")
 
 
 def test_a_bucket_of_state_alone_keeps_no_versions() -> None:

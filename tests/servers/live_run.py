@@ -36,6 +36,8 @@ STOP_SECONDS_MAX = 10.0  # promised: from SIGTERM to the end
 class Run:
     """One life of the command. events: the log lines told so far; talk is kept in `text`."""
 
+    command = "run"
+
     def __init__(self, folder: Path, url: str, *arguments: str, **settings: str) -> None:
         """Start it on `p.toml` of a folder, with all of AWS behind one endpoint.
 
@@ -46,7 +48,7 @@ class Run:
         self.text = ""
         self._told = threading.Condition()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamgauge", "run", "p.toml", *arguments], cwd=folder,
+            [sys.executable, "-m", "streamgauge", self.command, "p.toml", *arguments], cwd=folder,
             env={k: v for k, v in environment.items() if v}, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=die_with_us,
         )  # fmt: skip
@@ -63,10 +65,12 @@ class Run:
                     self.text += line
                 self._told.notify_all()
 
-    def wait_for(self, told: Callable[[list[dict[str, Any]]], object]) -> None:
+    def wait_for(
+        self, told: Callable[[list[dict[str, Any]]], object], seconds: float = EVENT_SECONDS_MAX
+    ) -> None:
         """Wait until the log lines so far fulfil a condition."""
         with self._told:
-            good = self._told.wait_for(lambda: told(self.events), EVENT_SECONDS_MAX)
+            good = self._told.wait_for(lambda: told(self.events), seconds)
         assert good, f"not told in time; {self}"
 
     def count(self, event: str) -> int:
@@ -115,13 +119,14 @@ class Scene:
     def __init__(self, cloud: Cloud, folder: Path, port: int) -> None:
         """Stand before the server on this port; nothing is put yet."""
         self.cloud, self.folder, self.port = cloud, folder, port
+        self.toml = TOML
         self.limits: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.given = plain_kpl.read(torture.HERE / "torture.ndjson")
 
     def write(self, **settings: str) -> None:
         """Write the pipeline file, with `save_every` and `refresh` as asked for."""
-        text = self.cloud.pipeline_file(TOML, **settings)
+        text = self.cloud.pipeline_file(self.toml, **settings)
         (self.folder / "p.toml").write_text(text)
 
     def limit(self, items: Sequence[dict[str, Any]]) -> None:
@@ -151,7 +156,7 @@ class Scene:
 
     def judged(self, row: str) -> Judged:
         """What came out, found right, and said in one line (pytest -rP shows it)."""
-        found = judged(self.cloud, TOML, self.limits)
+        found = judged(self.cloud, self.toml, self.limits)
         assert found.alerts and (found.reasons or self.given == [])
         print(
             f"{row}: survived, records accepted {found.records}, lost 0, alerts missing 0,"

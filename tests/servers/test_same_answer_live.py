@@ -23,8 +23,9 @@ from moto import mock_aws
 from plain_kpl import MAGIC, Kinesis
 from servers import Ministack
 
+from streamgauge.consumers.hosting import host
 from streamgauge.consumers.kinesis_reader import KinesisReader
-from streamgauge.consumers.local import LocalConsumer, host
+from streamgauge.consumers.local import LocalConsumer
 from streamgauge.consumers.metrics import Metrics
 from streamgauge.rules import spec as specs
 from streamgauge.rules.edges import Edges
