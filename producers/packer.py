@@ -101,16 +101,10 @@ class Packer:
         return route
 
     def take_quickly(
-        self,
-        keys: Iterable[str],
-        datas: Iterable[bytes],
-        *,
-        data_bytes_max: int,
-        held_max: int,
-        number: int,
-        since: float,
+        self, keys: Iterable[str], datas: Iterable[bytes], *,
+        data_bytes_max: int, held_max: int, number: int, since: float,
         callback: Callable[[Outcome], object] | None,
-    ) -> int:
+    ) -> int:  # fmt: skip
         """Put records behind the others of their shards while nothing but buffers is concerned.
 
         The first that asks for more ends it: another shard, a full buffer, no room, no plain bytes.
@@ -149,7 +143,7 @@ class Packer:
                     break
                 buffer.bytes = total
                 if new:
-                    buffer.keys.append(of.field)
+                    buffer.keys[place:] = [of.field]  # in place of what a signal has left there
                     places[key] = place
                 buffer.names.append(key)
                 buffer.numbers.append(number)
