@@ -154,3 +154,14 @@ def test_a_stream_that_refuses_for_good_ends_the_bridge_and_nothing_is_acknowled
     rig.link.turn(0.0, reading=False)
     assert [one for one in there.received() if one.type == broker.PUBACK] == []
     assert rig.errors.rows == []
+
+
+def test_messages_of_quality_0_do_not_wait_for_an_acknowledgement(there: ScriptedBroker) -> None:
+    """One that waits for long, as for an error stream that is down, would hold all after it."""
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+    rig.errors.fail_next = 1_000
+    there.send(broker.publish(TOPIC, b"none", 1))
+    there.send(*(broker.publish(TOPIC, reading(n)) for n in range(50)))
+    rig.until(lambda: len(rig.stream.users()) == 50)
+    assert (len(rig.bridge.in_flight), rig.bridge.in_flight.open) == (1, 1)
