@@ -194,7 +194,7 @@ class QuickLink:
         )  # fmt: skip
         if writable:
             self._write(connection)
-        if reading and (readable or pending):
+        if reading and not self._unread and (readable or pending):
             self._receive(connection)
         if reading and self._unread:
             self._parse()

@@ -13,8 +13,9 @@ from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
 from streamgauge.engine.errors import StreamgaugeError
-from streamgauge.producers import mqtt
+from streamgauge.producers import mqtt, mqtt_quick
 from streamgauge.producers.mqtt_filters import filters_by_identifier
+from streamgauge.producers.mqtt_quick import QuickLink
 from streamgauge.rules.project import Route
 
 
@@ -154,6 +155,21 @@ def test_a_stream_that_refuses_for_good_ends_the_bridge_and_nothing_is_acknowled
     rig.link.turn(0.0, reading=False)
     assert [one for one in there.received() if one.type == broker.PUBACK] == []
     assert rig.errors.rows == []
+
+
+def test_no_more_is_received_than_there_is_room_for(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No broker bounds what it sends with quality 0, nor does one that lies."""
+    monkeypatch.setattr(mqtt_quick, "RECEIVE_BYTES", 1000)
+    rig = Rig(there.url, MemoryKinesis(1), most=1)
+    connected(there, rig)
+    there.send(*(broker.publish(TOPIC, reading(n)) for n in range(200)))
+    rig.turn(50)
+    assert 0 < rig.bridge.counts.received < 200
+    if isinstance(rig.link, QuickLink):
+        assert len(rig.link._in) < 1000
+    rig.until(lambda: rig.bridge.counts.received == 200)
 
 
 def test_messages_of_quality_0_do_not_wait_for_an_acknowledgement(there: ScriptedBroker) -> None:
