@@ -41,8 +41,7 @@ from .mqtt_packets import (
 
 RECEIVE_BYTES = 1 << 18
 WRITE_SECONDS_MAX = 1.0  # of the last words
-PUBLISH, SUBACK = 3, 9
-FAILED = 0x80  # reason codes from here on are failures
+PUBLISH, SUBACK, FAILED = 3, 9, 0x80  # reason codes from FAILED on are failures
 REASONS = {
     0x00: "Success",
     0x80: "Unspecified error",
@@ -105,6 +104,7 @@ class QuickLink:
         self._socket: socket.socket | None = None
         self._in, self._out = bytearray(), bytearray()
         self._unread = False  # there may be a whole packet in what was received
+        self._wanted = 0  # bytes before which there is none: a long one is looked at once
         self._asked: dict[int, str] = {}  # topic filters by the packet id of their SUBSCRIBE
         self._heard = self._spoke = self._began = 0.0
         self._pinged: float | None = None  # since when an answer to a ping is waited for
@@ -163,9 +163,8 @@ class QuickLink:
             self.tries.lost("unreachable", str(error))
             return
         self._socket = made
-        self._in.clear()
         self._out[:] = self._hello()
-        self._unread, self._pinged, self._keepalive = False, None, float(KEEPALIVE_SECONDS)
+        self._pinged, self._keepalive = None, float(KEEPALIVE_SECONDS)
         self._heard = self._spoke = self._began = self._now()
         self._write(made)
 
@@ -215,7 +214,7 @@ class QuickLink:
         if not data:
             raise ConnectionError("the link is cut")
         self._in += data
-        self._unread = True
+        self._unread = len(self._in) >= self._wanted
         self._heard = self._now()
 
     def _keep_alive(self) -> None:
@@ -233,7 +232,7 @@ class QuickLink:
 
     def _parse(self) -> None:
         """Take the packets that are whole, while there is room for what they bring."""
-        held, at, full = bytes(self._in), 0, self._full
+        held, at, full, self._wanted = bytes(self._in), 0, self._full, 0
         size = len(held)
         try:
             while not full():
@@ -247,6 +246,7 @@ class QuickLink:
                     length, begin = found
                 end = begin + length
                 if end > size:
+                    self._wanted = end - at
                     break
                 head, at = held[at], end
                 if head >> 4 == PUBLISH:
@@ -355,7 +355,7 @@ class QuickLink:
         self._socket = None
         self._in.clear()
         self._out.clear()
-        self._unread = False
+        self._unread, self._wanted = False, 0
 
 
 def _reason(code: int) -> str:

@@ -172,6 +172,25 @@ def test_no_more_is_received_than_there_is_room_for(
     rig.until(lambda: rig.bridge.counts.received == 200)
 
 
+def test_a_long_message_is_looked_at_once(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at with every piece that comes, one of many MiB takes minutes."""
+    looks = []
+    parse = QuickLink._parse
+    monkeypatch.setattr(QuickLink, "_parse", lambda link: looks.append(1) or parse(link))
+    monkeypatch.setattr(mqtt_quick, "RECEIVE_BYTES", 1000)
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+    looks.clear()
+    large = broker.publish(TOPIC, reading(1, ',"pad":"%s"' % ("x" * 60_000)), 1)
+    there.send(large[:1])
+    rig.turn()
+    there.send(large[1:], broker.publish(TOPIC, reading(2), 2))
+    assert acknowledged(there, rig, 2) == [1, 2]
+    assert len(looks) <= 5
+
+
 def test_messages_of_quality_0_do_not_wait_for_an_acknowledgement(there: ScriptedBroker) -> None:
     """One that waits for long, as for an error stream that is down, would hold all after it."""
     rig = Rig(there.url, MemoryKinesis(1))
