@@ -125,8 +125,9 @@ class QuickLink:
             self._connect(seconds)
         else:
             try:
+                reading = reading or not self.connected  # what is no message needs no room
                 self._move(self._socket, seconds, reading)
-                self._keep_alive()
+                self._keep_alive(reading)
             except ProtocolError as error:
                 self._lost("Malformed packet", str(error))
             except OSError as error:  # ssl.SSLError is one
@@ -217,16 +218,21 @@ class QuickLink:
         self._unread = len(self._in) >= self._wanted
         self._heard = self._now()
 
-    def _keep_alive(self) -> None:
-        """Ask a silent broker whether it is there; give one up that has not answered."""
+    def _keep_alive(self, reading: bool) -> None:
+        """Ask a silent broker whether it is there; give one up that has not answered.
+
+        None is silent while there is no room for what it says: it is told that we are here.
+        """
         now = self._now()
+        if self._unread or not reading:
+            self._heard = now
+        heard = max(self._heard, self._pinged or self._heard)
         if not self.connected:
             if self._socket is not None and now - self._began >= CONNECT_SECONDS_MAX:
                 self._lost("unreachable", "no answer to CONNECT")
-        elif self._pinged is not None:
-            if now - self._pinged >= self._keepalive:
-                self._lost("Keep alive timeout", "the broker has not answered")
-        elif now - min(self._heard, self._spoke) >= self._keepalive:
+        elif self._pinged is not None and now - heard >= self._keepalive:
+            self._lost("Keep alive timeout", "the broker has not answered")
+        elif now - min(heard, self._spoke) >= self._keepalive and not self._out:
             self._out += PINGREQ
             self._pinged = now
 
@@ -235,7 +241,7 @@ class QuickLink:
         held, at, full, self._wanted = bytes(self._in), 0, self._full, 0
         size = len(held)
         try:
-            while not full():
+            while not (full() and self.connected):
                 if size - at < 2:
                     break
                 length, begin = held[at + 1], at + 2
