@@ -255,7 +255,7 @@ class QuickLink:
                     self._wanted = end - at
                     break
                 head, at = held[at], end
-                if head >> 4 == PUBLISH:
+                if head >> 4 == PUBLISH and self.connected:
                     self._publish(head, held, begin, end)
                 else:
                     self._other(head >> 4, held[begin:end])

@@ -63,3 +63,16 @@ def test_a_link_comes_back_while_there_is_no_room(
     assert not rig.link.connected
     connected(there, rig, session=True)
     assert rig.bridge.full and rig.bridge.counts.received == 1
+
+
+def test_a_message_before_the_connection_is_granted_ends_it(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its acknowledgement would be that of another in the session that is granted next."""
+    monkeypatch.setattr(Rig, "client", QuickLink)
+    rig = Rig(there.url, MemoryKinesis(1))
+    rig.until(lambda: rig.trying)
+    there.accept()
+    there.send(broker.publish(TOPIC, reading(1), 1), broker.connack(True))
+    rig.until(lambda: bool(rig.said("disconnected")))
+    assert rig.bridge.counts.received == 0
