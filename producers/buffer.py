@@ -229,8 +229,8 @@ class Buffer:
         if bytes_max is not None and total > bytes_max:
             return False
         if key_field:
+            self.keys[place:] = [key_field]  # in place of what a signal has left there
             self.places[name] = place
-            self.keys.append(key_field)
         if explicit is not None:
             self.explicits[len(self.rows) // 2] = explicit
             if hash_field:

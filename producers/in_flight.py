@@ -57,7 +57,8 @@ class InFlight:
         taken = Taken(packet_id, digest, size)
         self.open += 1
         self.bytes += size
-        self._waiting.append(taken)
+        if packet_id:  # others are never acknowledged, and no broker bounds how many there are
+            self._waiting.append(taken)
         return taken
 
     def recognised(self, packet_id: int, digest: int) -> bool:

@@ -101,6 +101,7 @@ class Link:
         if socket is None:
             self._connect(seconds)
         else:
+            reading = reading or not self.connected  # what is no message needs no room
             waiting = reading and getattr(socket, "pending", lambda: 0)() > 0
             wanted = [socket] if client.want_write() else []
             try:

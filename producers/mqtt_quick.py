@@ -85,6 +85,7 @@ class QuickLink:
         self._socket: socket.socket | None = None
         self._in, self._out = bytearray(), bytearray()
         self._unread = False  # there may be a whole packet in what was received
+        self._wanted = 0  # bytes before which there is none: a long one is looked at once
         self._asked: dict[int, str] = {}  # topic filters by the packet id of their SUBSCRIBE
         self._heard = self._spoke = self._began = 0.0
         self._pinged: float | None = None  # since when an answer to a ping is waited for
@@ -105,6 +106,7 @@ class QuickLink:
             self._connect(seconds)
         else:
             try:
+                reading = reading or not self.connected  # what is no message needs no room
                 self._move(self._socket, seconds, reading)
                 self._keep_alive(reading)
             except ProtocolError as error:
@@ -143,9 +145,8 @@ class QuickLink:
             self.tries.lost("unreachable", str(error))
             return
         self._socket = made
-        self._in.clear()
         self._out[:] = self._hello()
-        self._unread, self._pinged, self._keepalive = False, None, float(KEEPALIVE_SECONDS)
+        self._pinged, self._keepalive = None, float(KEEPALIVE_SECONDS)
         self._heard = self._spoke = self._began = self._now()
         self._write(made)
 
@@ -174,7 +175,7 @@ class QuickLink:
         )  # fmt: skip
         if writable:
             self._write(connection)
-        if reading and (readable or pending):
+        if reading and not self._unread and (readable or pending):
             self._receive(connection)
         if reading and self._unread:
             self._parse()
@@ -195,27 +196,24 @@ class QuickLink:
         if not data:
             raise ConnectionError("the link is cut")
         self._in += data
-        self._unread = True
+        self._unread = len(self._in) >= self._wanted
         self._heard = self._now()
 
     def _keep_alive(self, reading: bool) -> None:
         """Ask a silent broker whether it is there; give one up that has not answered.
 
-        While nothing is read no silence says anything; the broker is to know that we are here.
+        None is silent while there is no room for what it says: it is told that we are here.
         """
         now = self._now()
-        if not reading and self.connected:
-            self._heard, self._pinged = now, None
-            if now - self._spoke >= self._keepalive / 2:
-                self._out += PINGREQ
-                self._spoke = now
-        elif not self.connected:
+        if self._unread or not reading:
+            self._heard = now
+        heard = max(self._heard, self._pinged or self._heard)
+        if not self.connected:
             if self._socket is not None and now - self._began >= CONNECT_SECONDS_MAX:
                 self._lost("unreachable", "no answer to CONNECT")
-        elif self._pinged is not None:
-            if now - self._pinged >= self._keepalive:
-                self._lost("Keep alive timeout", "the broker has not answered")
-        elif now - min(self._heard, self._spoke) >= self._keepalive:
+        elif self._pinged is not None and now - heard >= self._keepalive:
+            self._lost("Keep alive timeout", "the broker has not answered")
+        elif now - min(heard, self._spoke) >= self._keepalive and not self._out:
             self._out += PINGREQ
             self._pinged = now
         elif self.tries.unanswered(len(self._asked)):
@@ -223,10 +221,10 @@ class QuickLink:
 
     def _parse(self) -> None:
         """Take the packets that are whole, while there is room for what they bring."""
-        held, at, full = bytes(self._in), 0, self._full
+        held, at, full, self._wanted = bytes(self._in), 0, self._full, 0
         size = len(held)
         try:
-            while not full():
+            while not (full() and self.connected):
                 if size - at < 2:
                     break
                 length, begin = held[at + 1], at + 2
@@ -237,9 +235,10 @@ class QuickLink:
                     length, begin = found
                 end = begin + length
                 if end > size:
+                    self._wanted = end - at
                     break
                 head, at = held[at], end
-                if head >> 4 == PUBLISH:
+                if head >> 4 == PUBLISH and self.connected:
                     self._publish(head, held, begin, end)
                 else:
                     self._other(head >> 4, held[begin:end])
@@ -345,7 +344,7 @@ class QuickLink:
         self._socket = None
         self._in.clear()
         self._out.clear()
-        self._unread = False
+        self._unread, self._wanted = False, 0
 
 
 def _properties(held: bytes, at: int, end: int) -> tuple[Properties, int]:

@@ -147,7 +147,7 @@ class Packer:
                     break
                 buffer.bytes = total
                 if new:
-                    buffer.keys.append(of.field)
+                    buffer.keys[place:] = [of.field]  # in place of what a signal has left there
                     places[key] = place
                 buffer.names.append(key)
                 buffer.numbers.append(number)

@@ -59,6 +59,10 @@ def _forward(spec: Spec, rule: RuleSpec, where: str) -> Forward | None:
                 failed.append(Unsendable(row, "partition_key", f"forward to {stream}: {error}"))
                 continue
             key = key if keyed else key_text(users.keys[at])[:KEY_CHARACTERS_MAX]
+            if not key:  # an aggregate may hold such a record; no stream takes it alone
+                why = f"forward to {stream}: the record's partition key is empty"
+                failed.append(Unsendable(row, "partition_key", why))
+                continue
             size = len(key.encode()) + len(data)
             if size > RECORD_BYTES_MAX:
                 what = f"{size} bytes with its key, expected at most {RECORD_BYTES_MAX}"

@@ -74,6 +74,13 @@ def rows_of(outcome: Any) -> list[tuple[str, str, Any]]:
     return [(one.stream, one.partition_key, json.loads(one.data)) for one in outcome.forwarded]
 
 
+def test_a_record_with_an_empty_partition_key_is_rejected_and_stops_nobody():
+    records = [Record("s", "1", payload(), ""), Record("s", "2", payload("e"), "key")]
+    outcome = plan.Pipeline.plan(specs.parse(TOML)).push(records)
+    assert [one.partition_key for one in outcome.forwarded] == ["key"]
+    assert [(row.reason, str(row.at)) for row in outcome.rejected] == [("partition_key", "s:1:0")]
+
+
 def test_what_select_puts_out_of_each_message_that_passes_goes_on():
     cold, late = payload(temperature=10), payload(ts=1)
     outcome = pushed(TOML, payload(ts=200_000), cold, late, payload(topic="away"), payload("e"))

@@ -147,9 +147,10 @@ def test_a_signal_between_any_two_steps_of_a_call_breaks_no_aggregate() -> None:
             sys.settrace(before)
         taken = made.counters.user_records_put
         assert made.buffered_bytes == sum(400 + len(data) + 8 for data in datas[:taken])
-        made.put("k0", b"last", callback=told.append)
+        last = [(key, b"last " + key.encode()) for key in ("k0", "new", "newer")]
+        made.put_many(*zip(*last, strict=True), callback=told.append)
         made.close()
-        put = [*zip(keys[:taken], datas[:taken], strict=True), ("k0", b"last")]
+        put = [*zip(keys[:taken], datas[:taken], strict=True), *last]
         assert sorted(stream.users()) == sorted(put)
         assert sorted(one.user.data for one in told) == sorted(data for _, data in put)
         assert made.buffered_bytes == made.buffered_records == 0

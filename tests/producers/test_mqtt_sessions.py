@@ -13,9 +13,10 @@ from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
 from streamgauge.engine.errors import StreamgaugeError
-from streamgauge.producers import mqtt
+from streamgauge.producers import mqtt, mqtt_quick
 from streamgauge.producers.mqtt_broker import CONNECT_SECONDS_MAX, KEEPALIVE_SECONDS
 from streamgauge.producers.mqtt_filters import filters_by_identifier
+from streamgauge.producers.mqtt_quick import QuickLink
 from streamgauge.rules.project import Route
 
 
@@ -187,3 +188,48 @@ def test_a_broker_that_does_not_answer_a_subscription_is_left(there: ScriptedBro
     rig.until(lambda: not rig.link.connected)
     rig.clock.seconds += 60
     connected(there, rig)
+
+
+def test_no_more_is_received_than_there_is_room_for(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No broker bounds what it sends with quality 0, nor does one that lies."""
+    monkeypatch.setattr(mqtt_quick, "RECEIVE_BYTES", 1000)
+    rig = Rig(there.url, MemoryKinesis(1), most=1)
+    connected(there, rig)
+    there.send(*(broker.publish(TOPIC, reading(n)) for n in range(200)))
+    rig.turn(50)
+    assert 0 < rig.bridge.counts.received < 200
+    if isinstance(rig.link, QuickLink):
+        assert len(rig.link._in) < 1000
+    rig.until(lambda: rig.bridge.counts.received == 200)
+
+
+def test_a_long_message_is_looked_at_once(
+    there: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at with every piece that comes, one of many MiB takes minutes."""
+    looks = []
+    parse = QuickLink._parse
+    monkeypatch.setattr(QuickLink, "_parse", lambda link: looks.append(1) or parse(link))
+    monkeypatch.setattr(mqtt_quick, "RECEIVE_BYTES", 1000)
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+    looks.clear()
+    large = broker.publish(TOPIC, reading(1, ',"pad":"%s"' % ("x" * 60_000)), 1)
+    there.send(large[:1])
+    rig.turn()
+    there.send(large[1:], broker.publish(TOPIC, reading(2), 2))
+    assert acknowledged(there, rig, 2) == [1, 2]
+    assert len(looks) <= 5
+
+
+def test_messages_of_quality_0_do_not_wait_for_an_acknowledgement(there: ScriptedBroker) -> None:
+    """One that waits for long, as for an error stream that is down, would hold all after it."""
+    rig = Rig(there.url, MemoryKinesis(1))
+    connected(there, rig)
+    rig.errors.fail_next = 1_000
+    there.send(broker.publish(TOPIC, b"none", 1))
+    there.send(*(broker.publish(TOPIC, reading(n)) for n in range(50)))
+    rig.until(lambda: len(rig.stream.users()) == 50)
+    assert (len(rig.bridge.in_flight), rig.bridge.in_flight.open) == (1, 1)
