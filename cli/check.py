@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from ..consumers.against import Fate
     from ..engine.errors import Problem
     from ..rules.compile import Compiled
     from ..rules.spec import RuleSpec, Spec
@@ -31,19 +32,33 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with problems and summary.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATE",
+            help="State that the file before has left: a directory, s3://bucket/prefix/, or one"
+            " state object. Says which rules keep their windows.",
+        ),
+    ] = None,
 ) -> None:
     """Check a pipeline file and its rules, and say what the pipeline does.
 
     Prints every problem that it finds: in the file, in environment variables that override it, and
-    in the rules. Exit status 0: it can be used (there may be warnings); 1: it has errors; 2: the
-    command was used wrongly, or there is no such file.
+    in the rules. With --against it also says what becomes of the windows and alert states that are
+    there: a rule keeps them unless its statement, measure, window, statistic or side has changed,
+    or what all rules share. Exit status 0: it can be used (there may be warnings); 1: it has
+    errors; 2: the command was used wrongly, or there is no such file.
 
-    Example: streamgauge check thermostats.toml
+    Example: streamgauge check thermostats.toml --against state/
     """
     spec, rules, problems = examined(file)
     failed = any(problem.severity == "error" for problem in problems)
+    fates = None if failed or spec is None or against is None else _fates(spec, against)
     if as_json:
-        typer.echo(json.dumps(_report(file, None if failed else spec, rules, problems)))
+        report = _report(file, None if failed else spec, rules, problems)
+        if fates is not None:
+            report["against"] = [fate._asdict() for fate in fates[1]]
+        typer.echo(json.dumps(report))
         raise typer.Exit(1 if failed else 0)
     for problem in problems:
         typer.echo(str(problem), err=True)
@@ -55,6 +70,28 @@ def command(
         typer.echo(line)
     for note in notes(spec):
         typer.echo(f"note: {note}")
+    if fates is not None:
+        typer.echo(f"against {against}: state of {fates[0]} shards")
+        for fate in fates[1]:
+            typer.echo(f"  {fate.rule}: {_told(fate)}")
+
+
+def _fates(spec: Spec, against: str) -> tuple[int, list[Fate]]:
+    from ..consumers.against import fates
+    from ..rules.edges import Edges
+
+    return fates(spec, against, Edges(spec))
+
+
+def _told(fate: Fate) -> str:
+    """What becomes of one rule, in words."""
+    some = f"{fate.firing} devices fire"
+    return {
+        "kept": f"windows and alert states are kept; {some}",
+        "changed": f"has changed: windows and alert states start empty; {some} and would fire anew",
+        "new": "is new: windows and alert states start empty",
+        "removed": f"is removed: {some}, which are not resolved",
+    }[fate.what] + (f" ({fate.shards} shards)" if fate.shards > 1 else "")
 
 
 def examined(file: Path) -> tuple[Spec | None, dict[str, Compiled], list[Problem]]:

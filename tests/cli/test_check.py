@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from streamgauge.cli import check
+from streamgauge.engine.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thermostats.toml"
 PIPELINE = """\
@@ -227,3 +228,46 @@ def test_the_installed_command(tmp_path):
         "t.toml: rules.overheating.threshold: error: expected a finite number, found the boolean "
         "true\nt.toml: 1 error\n"
     )
+
+
+def left_state(folder, text):
+    """State that a pipeline of this text has left: a device that fires under each rule."""
+    from streamgauge import Record
+    from streamgauge.engine.stores.directory import DirectoryStates
+    from streamgauge.rules import spec as specs
+    from streamgauge.rules.plan import Pipeline
+
+    pipeline = Pipeline.plan(specs.parse(text))
+    same = {"device": "a", "topic": "home/1/thermostat", "temperature": 95}
+    rows = [json.dumps({**same, "ts": n}) for n in range(1, 9)]
+    pipeline.push([Record("s-1", str(n), row.encode(), "k", 9) for n, row in enumerate(rows)])
+    DirectoryStates(folder).create("thermostats", "s-1", 1, pipeline.save())
+    DirectoryStates(folder).create("thermostats", "s-1", 2, b"SGSTATE torn")
+
+
+def test_it_says_what_a_change_makes_of_the_state_there_is(tmp_path):
+    rule = PIPELINE[PIPELINE.index("[[rules]]") :]
+    left_state(tmp_path / "state", PIPELINE + rule.replace("overheating", "gone"))
+    text = (PIPELINE + rule.replace("overheating", "more")).replace("90", "91")
+    status, out, _ = run(tmp_path, text, "--against", str(tmp_path / "state"))
+    assert status == 0
+    for line in (
+        "against state: state of 1 shards",
+        "overheating: windows and alert states are kept; 1 devices fire",
+        "more: is new",
+        "gone: is removed: 1 devices fire, which are not resolved",
+    ):
+        assert line in out
+    one = next((tmp_path / "state").rglob("0*1"))
+    text = PIPELINE + 'window = "50s"\n'
+    _, out, _ = run(tmp_path, text, "--json", "--against", str(one))
+    found = {row["rule"]: row["what"] for row in json.loads(out)["against"]}
+    assert found == {"overheating": "changed", "gone": "removed"}
+
+
+def test_state_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="no state of pipeline thermostats there"):
+        run(tmp_path, PIPELINE, "--against", str(tmp_path / "none"))
+    (tmp_path / "torn").write_bytes(b"SGSTATE")
+    with pytest.raises(InputError, match="torn"):
+        run(tmp_path, PIPELINE, "--against", str(tmp_path / "torn"))
