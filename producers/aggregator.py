@@ -157,7 +157,9 @@ class Producer:
         *,
         callback: Callback | None = None,
     ) -> None:
-        """Take one user record; after an exception of any kind it is not taken.
+        """Take one user record; after an exception of those below it is not taken.
+
+        Where a signal's handler raises, `counters.user_records_put` tells.
 
         Args:
             partition_key: 1 to 256 characters. data: its bytes.
@@ -184,10 +186,16 @@ class Producer:
             self._make_room(size)
         number = key.hash_key if explicit_hash_key is None else explicit_hash_key
         order, since = self.counters.user_records_put, self._now()
-        self._accounts.held += size
-        self.counters.user_records_put += 1
         user = UserRecord(partition_key, data, explicit_hash_key, number, order, since, callback)
-        self._packer.take(user, key)
+        before = self._accounts.held
+        try:
+            self._accounts.held = before + size
+            self.counters.user_records_put = order + 1
+            self._packer.take(user, key)
+        except BaseException:  # a signal; what is not there is not waited for
+            if not self._packer.holds(order):
+                self._accounts.held, self.counters.user_records_put = before, order
+            raise
 
     def put_many(
         self,

@@ -209,6 +209,16 @@ class Buffer:
         self._noted = count
         return count - before
 
+    def forget(self) -> bool:
+        """Take out what a signal has kept from being noted; whether anything is left."""
+        count = self._noted
+        del self.names[count:], self.numbers[count:], self.rows[2 * count :]
+        self.times = [(first, since) for first, since in self.times if first < count]
+        self.explicits.pop(count, None)
+        if self.callbacks is not None:
+            del self.callbacks[count:]
+        return count > 0
+
     def add(self, user: UserRecord, key: Key, bytes_max: int | None) -> bool:
         """Take one more, unless the aggregate would be larger than that; whether it was taken.
 
@@ -234,8 +244,8 @@ class Buffer:
         if explicit is not None:
             self.explicits[len(self.rows) // 2] = explicit
             if hash_field:
-                self._hash_places[explicit] = len(self._hash_places)
-                self.hash_keys.append(hash_field)
+                self.hash_keys[hash_place:] = [hash_field]
+                self._hash_places[explicit] = hash_place
         self.bytes = total
         self.names.append(name)
         self.numbers.append(user.number)

@@ -85,6 +85,17 @@ class Packer:
         if buffer.bytes >= self.bytes_max or len(buffer.names) >= self.users_max:
             self.pack(shard)
 
+    def holds(self, number: int) -> bool:
+        """Whether the newest record was taken, which an exception in `take` leaves open.
+
+        What is not whole of it is forgotten.
+        """
+        self.buffers = {name: one for name, one in self.buffers.items() if one.forget()}
+        if any(buffer.numbers[-1] == number for buffer in self.buffers.values()):
+            return True
+        newest = [lane.queue[-1] for lane in self._sender.lanes.values() if lane.queue]
+        return any(parcel.users[-1].number == number for parcel in newest)
+
     def _shard(self, hash_key: int) -> str:
         return UNKNOWN if self._blind else self._map.find(hash_key)
 
