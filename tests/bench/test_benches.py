@@ -52,9 +52,11 @@ def test_every_bench_is_run_here() -> None:
         "consume",
         "fleet",
         "producers",
+        "hosts",
         "hot_path",
         "imports",
         "pipeline",
+        "state",
     }
 
 
@@ -191,3 +193,23 @@ def test_the_fleet_bench_holds_the_truth_against_the_engine() -> None:
     assert checked["alerts_differing"] == 0
     assert set(report["messages_per_second"]) == {"small", "large", "by hand", "truth"}
     assert report["bytes_per_device"] >= 0  # a small fleet may find room that was there
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_hosts_gives_one_answer_for_every_form_of_fan_out() -> None:
+    report, _ = run("hosts", "--records", "20000", "--devices", "100", "--repeat", "1")
+    assert report["answers_agree"] is True
+    alerts = report["alerts"]
+    assert len(alerts) == 4 and all(alerts.values())
+    assert set(report["times_as_fast_as_ordered"]) == set(alerts) - {"ordered"}
+    assert set(report["aims_reached"]) == {"fan_out"}
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_state_loads_what_was_saved() -> None:
+    report, _ = run("state", "--samples", "20000", "--deltas", "2")
+    assert report["answers_agree"] is True
+    for case in report["cases"].values():
+        assert case["samples"] > 1000 and case["full_bytes_per_sample"] > 0
+        assert 0 < case["delta_ms"]["p50"] <= case["delta_ms"]["p99"] <= case["delta_ms"]["max"]
+        assert case["load_ms"]["objects"] == 3
