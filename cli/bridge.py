@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FOUND_PROBLEMS = 1
 INTERRUPTED = 130
+TELL_SECONDS = 5.0  # between two lines of what the stream refuses
 FINISH_SECONDS = STOP_SECONDS_MAX - 2.0  # of a stop, for what is on its way
 
 
@@ -172,13 +173,17 @@ def _run(
     errors.close()
     counts = bridge.counts
     say(
-        f"{counts.received:,} messages: {counts.records:,} records put, {counts.filtered:,} taken"
+        f"{counts.received:,} messages: {producer.counters.user_records_placed:,} records put,"
+        f" {counts.filtered:,} taken"
         f" by no route, {counts.rejected:,} rejected, {counts.recognised:,} known again;"
         f" {counts.acknowledged:,} acknowledged"
     )
     if not good:
-        left = bridge.in_flight.open
-        say(f"{left:,} messages have no outcome: they are not acknowledged, the broker has them")
+        codes = ", ".join(producer.counters.errors) or "none"
+        say(
+            f"{bridge.left:,} messages had no outcome: they are not acknowledged, the broker's still"
+        )
+        say(f"errors of the stream: {codes}")
     return good
 
 
@@ -189,10 +194,16 @@ class Pulse:
     parts: Parts
     turned: float = 0.0
     cut_since: float | None = None
+    refused: int = 0  # entries that the stream had not taken, as told last
+    told: float = 0.0
 
     def beat(self, stop: bool) -> bool:
-        """Note a turn of the loop; gives `stop` back."""
+        """Note a turn of the loop, and tell what the stream refuses; gives `stop` back."""
         self.turned = time.monotonic()
+        errors = self.parts.counters.errors
+        if errors.total() > self.refused and self.turned - self.told >= TELL_SECONDS:
+            self.refused, self.told = errors.total(), self.turned
+            log("waiting", step="put", refused=dict(errors))
         if self.parts.link.tries.connected:
             self.cut_since = None
         elif self.cut_since is None:

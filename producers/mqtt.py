@@ -114,7 +114,7 @@ def shard_of(client_id: str, started: float) -> str:
 class Bridge:
     """Takes messages, says what is to be acknowledged.
 
-    counts: so far. in_flight: what is on its way.
+    counts: so far. in_flight: what is on its way. left: messages that had no outcome at the end.
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class Bridge:
         self._now, self._wall, self._random = now, wall, random
         self._rejected: list[tuple[Rejected, Taken]] = []
         self._errors_at, self._pause = 0.0, PAUSE_SECONDS_FIRST
+        self.left = 0
         self.refused = ""  # why the error stream does not take rows, while it does not
 
     @property
@@ -288,13 +289,13 @@ class Bridge:
             self._producer.flush(min(LOOK_SECONDS, max(0.0, end - self._now())))
             self.acknowledge(link)
             link.turn(0.0, reading=False)
-        good = not self.in_flight.open
+        self.left = self.in_flight.open
         self._producer.close(0.0)
         self._errors_at = 0.0
         self._deliver()
         self.acknowledge(link)
         link.turn(0.0, reading=False)
-        return good
+        return not self.left
 
 
 def run(bridge: Bridge, link: Link, stop: Callable[[], bool]) -> None:

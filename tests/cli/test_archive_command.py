@@ -192,7 +192,7 @@ def test_parquet_without_pyarrow_is_refused_before_anything_is_read(
     client: Any, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("archive", "parquet")
-    monkeypatch.setattr("streamgauge.consumers.local.installed", lambda: False)
+    monkeypatch.setattr("streamgauge.consumers.hosting.installed", lambda: False)
     status, _, err = call("run", "p.toml", "--until-end")
     assert status == 1 and "archive.format: error: Parquet needs pyarrow" in err
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import scripted_broker as broker
 from kinesis_endpoint import serving
-from memory_kinesis import MemoryKinesis
+from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
 from streamgauge import __main__ as entry
@@ -115,3 +115,31 @@ def test_a_run_from_the_first_message_to_the_last(number: int, status: int, tmp_
         assert there.received()[-1].type == broker.DISCONNECT
     assert stream.users() == [("7", b'{"t":1}')]
     assert b'"t":1' not in err.encode()
+
+
+@pytest.mark.slow
+def test_a_stream_that_takes_nothing_is_told_and_nothing_counts_as_put(tmp_path: Path) -> None:
+    stream = MemoryKinesis(1, faults=Faults(throttled=1.0))
+    with ScriptedBroker() as there, serving(stream) as url:
+        (tmp_path / "p.toml").write_text(TOML.format(url=there.url))
+        with subprocess.Popen(
+            [sys.executable, "-m", "streamgauge", "bridge", "p.toml"], cwd=tmp_path,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "AWS_ENDPOINT_URL": url},
+        ) as process:  # fmt: skip
+            there.accept()
+            there.send(broker.connack())
+            there.send(broker.suback(there.receive()))
+            there.send(broker.publish("home/7", b'{"t":1}', 1))
+            assert process.stderr is not None
+            while '"waiting"' not in (line := process.stderr.readline()):
+                assert line, "it ended without a word of what it waits for"
+            assert json.loads(line)["step"] == "put"
+            assert "ProvisionedThroughputExceededException" in json.loads(line)["refused"]
+            process.send_signal(signal.SIGTERM)
+            err = process.stderr.read()
+        assert process.returncode == 1
+        assert (
+            "1 messages: 0 records put" in err
+            and "1 messages had no outcome and no acknowledgement" in err
+        )
+        assert "errors of the stream: ProvisionedThroughputExceededException" in err
