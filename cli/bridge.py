@@ -180,9 +180,7 @@ def _run(
     )
     if not good:
         codes = ", ".join(producer.counters.errors) or "none"
-        say(
-            f"{bridge.left:,} messages had no outcome: they are not acknowledged, the broker's still"
-        )
+        say(f"{bridge.left:,} messages had no outcome and no acknowledgement: the broker has them")
         say(f"errors of the stream: {codes}")
     return good
 
