@@ -7,13 +7,14 @@ that nobody is there any more to tell it. Then it delivers and saves, as far as 
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ..engine.batch import Alert
 from ..engine.counts import Counts
@@ -94,6 +95,30 @@ class Ended(NamedTuple):
 
     unsaved: list[str]
     cause: str | None
+
+
+class FileLock:
+    """A lock of several processes that one which dies lets go: the system holds it, by a file."""
+
+    def __init__(self, path: str) -> None:
+        """Name the file, which is there; each process opens it for itself."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> None:
+        """Wait until nobody else has it."""
+        if self._file is None:
+            self._file = open(self._path, "rb")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        """Let it go."""
+        assert self._file is not None
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: the name alone."""
+        return {"_path": self._path, "_file": None}
 
 
 class LockedSink:

@@ -12,6 +12,7 @@ there are, for a shard has one order wherever it is read.
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from .listing import Lister, Listing
 from .metrics import Metrics, Snapshot, counters
 from .reading import DRAIN_SECONDS_MAX, SLEEP_SECONDS_MAX
 from .totals import Totals
-from .worker import Answer, Ask, Ended, Finished, Report, Setup, Start, Stop, work
+from .worker import Answer, Ask, Ended, FileLock, Finished, Report, Setup, Start, Stop, work
 
 DEATHS_MAX = 10  # of workers, in a row of which each follows the last within
 DEATHS_APART_SECONDS = 300.0
@@ -91,7 +92,8 @@ class Workers:
         self._replacing = threading.Lock()
         context = multiprocessing.get_context("spawn")  # no thread or client is taken along
         self._context = context
-        self._lock = context.Lock()
+        self._locked = tempfile.NamedTemporaryFile(prefix="streamgauge-")
+        self._lock = FileLock(self._locked.name)
 
     @property
     def unread(self) -> list[str]:
@@ -274,3 +276,4 @@ class Workers:
                 member.process.kill()
                 member.process.join()
             self.unsaved += list(member.shards) if member.ended is None else member.ended.unsaved
+        self._locked.close()

@@ -373,3 +373,25 @@ def test_an_answer_is_that_of_all() -> None:
         made._take(member, Answer(1, [{"shard": str(number)}]))
     assert question.wait(0.0) == [{"shard": "0"}, {"shard": "1"}]
     assert all(member.asked == {} for member in made._members)
+
+
+HOLDS = """
+import sys
+from streamgauge.consumers.worker import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_with_the_lock_lets_it_go(tmp_path: Path) -> None:
+    """The others would wait for ever to tell their alerts."""
+    (tmp_path / "lock").touch()
+    command = [sys.executable, "-c", HOLDS, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        holder.kill()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as next_one:
+        assert next_one.stdout is not None and next_one.stdout.readline() == b"held\n"
+        next_one.kill()
