@@ -146,7 +146,8 @@ def _routes(spec: Spec, origin: str) -> Iterator[Problem]:
     for number, route in enumerate(routes if known(routes) else ()):
         if known(route.sql, route.partition_key):
             try:
-                Route(route.sql, route.partition_key, where=f"{origin}: mqtt.routes[{number}]")
+                where = f"{origin}: mqtt.routes[{number}]"
+                Route(route.sql, route.partition_key, where=where, **_choices(spec))
             except ConfigError as error:
                 yield from error.problems
 
@@ -154,12 +155,13 @@ def _routes(spec: Spec, origin: str) -> Iterator[Problem]:
 def _forward(spec: Spec, rule: RuleSpec, where: str) -> list[Problem]:
     """What is wrong with the output that a rule forwards."""
     from ..engine.errors import ConfigError
-    from ..rules.project import Output
+    from ..rules.project import Keyed
     from ..rules.spec_tables import known
 
     if known(rule.forward, rule.forward_key) and rule.forward is not None:
         try:
-            Output(rule.sql, rule.forward_key, where=where, key_name="forward_key")
+            choices = _choices(spec)
+            Keyed(rule.sql, rule.forward_key, where=where, key_name="forward_key", **choices)
         except ConfigError as error:
             return list(error.problems)
     return []
@@ -167,22 +169,24 @@ def _forward(spec: Spec, rule: RuleSpec, where: str) -> list[Problem]:
 
 def _compiled(spec: Spec, rule: RuleSpec, where: str) -> Compiled:
     from ..rules.compile import compile_rule
+    from ..rules.spec_tables import known
+
+    has_topic = not known(spec.record) or spec.record.topic is not None
+    return compile_rule(rule.sql, rule.measure, where=where, has_topic=has_topic, **_choices(spec))
+
+
+def _choices(spec: Spec) -> dict[str, str]:
+    """The dialect of the statements; what could not be read is taken to be the default."""
     from ..rules.spec import SqlSpec
     from ..rules.spec_tables import known
 
-    sql = spec.sql if known(spec.sql) else SqlSpec()
     valid = SqlSpec()
-    return compile_rule(
-        rule.sql,
-        rule.measure,
-        where=where,
-        has_topic=not known(spec.record) or spec.record.topic is not None,
-        int_division=sql.int_division if known(sql.int_division) else valid.int_division,
-        undefined_logic=(
-            sql.undefined_logic if known(sql.undefined_logic) else valid.undefined_logic
-        ),
-        version=sql.version if known(sql.version) else valid.version,
-    )
+    sql = spec.sql if known(spec.sql) else valid
+    found = {}
+    for name in ("version", "int_division", "undefined_logic"):
+        value = getattr(sql, name)
+        found[name] = value if known(value) else getattr(valid, name)
+    return found
 
 
 def _report(

@@ -250,6 +250,7 @@ class Verdict(IntEnum):
     TOPIC_MISMATCH = 2
     WHERE_FALSE = 3
     WHERE_UNDEFINED = 4
+    COSTLY = 5  # could not be told: the record is rejected
 
 
 class Forwarded(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .batch import Verdict
+import numpy as np
+
+from .batch import Bytes, Verdict
 
 
 @dataclass(slots=True)
@@ -26,6 +28,13 @@ class RuleCounts:
     late: int = 0
     alerts: int = 0
     reasons: Counter[Verdict] = field(default_factory=Counter)
+
+    def count_filtered(self, codes: Bytes) -> None:
+        """Count the rows that a filter let not through; codes: `Verdict` of each, uint8 (rows,)."""
+        for code, many in enumerate(np.bincount(codes, minlength=len(Verdict)).tolist()):
+            if code not in (Verdict.PASS, Verdict.COSTLY) and many:
+                self.reasons[Verdict(code)] += many
+                self.filtered += many
 
     def add(self, other: RuleCounts) -> None:
         """Add another batch's counts."""

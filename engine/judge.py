@@ -58,7 +58,9 @@ class Rule:
     forward: Forward | None = None
 
 
+COSTLY_MESSAGE = "WHERE takes more steps, or makes larger values, than one message may"
 STAGES = {
+    "costly": "filter",
     "measure_missing": "measure",
     "measure_type": "measure",
     "partition_key": "forward",
@@ -108,12 +110,9 @@ class Judge:
         column = rule.measure(batch)
         numeric = column.kind == Kind.NUMBER
         counts.decoded += len(batch)
-        kept = int(passed.sum())
-        counts.filtered += len(batch) - kept
-        if kept < len(batch):
-            for code, many in enumerate(np.bincount(codes, minlength=len(Verdict)).tolist()):
-                if code != Verdict.PASS and many:
-                    counts.reasons[Verdict(code)] += many
+        if not passed.all():
+            counts.count_filtered(codes)
+            self._refuse_costly(index, rule, np.flatnonzero(codes == Verdict.COSTLY), counts)
         if rule.forward is not None:
             passed &= self._send_on(index, rule, rule.forward, passed, counts)
         if not numeric.all():
@@ -180,6 +179,10 @@ class Judge:
         for row, message in zip(rows.tolist(), messages, strict=True):
             rejected = self._batch.reject(row, stage, reason, message, rule)
             self._rejected.append((row, index, rejected))
+
+    def _refuse_costly(self, index: int, rule: Rule, rows: Ints, counts: RuleCounts) -> None:
+        counts.rejected += len(rows)
+        self._refuse(index, rows, rule.name, "costly", [COSTLY_MESSAGE] * len(rows))
 
     def _refuse_measures(
         self, index: int, rule: Rule, rows: Ints, column: Column, counts: RuleCounts

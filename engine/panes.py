@@ -40,7 +40,7 @@ from .counts import Counts, RuleCounts
 from .decode import Decoder
 from .devices import Devices
 from .exact import integers, scale_for, split
-from .judge import STAGES, Rule
+from .judge import COSTLY_MESSAGE, STAGES, Rule
 from .kernels import run_starts
 from .kpl import deaggregate
 from .records import last_position, slices, without_repeats
@@ -165,12 +165,10 @@ class _Slice:
         codes = rule.filter(batch)
         passed = codes == Verdict.PASS
         counts.decoded += len(batch)
-        kept = int(passed.sum())
-        counts.filtered += len(batch) - kept
-        if kept < len(batch):
-            for code, many in enumerate(np.bincount(codes, minlength=len(Verdict)).tolist()):
-                if code != Verdict.PASS and many:
-                    counts.reasons[Verdict(code)] += many
+        if not passed.all():
+            counts.count_filtered(codes)
+            for row in np.flatnonzero(codes == Verdict.COSTLY).tolist():
+                self._refuse(index, row, rule, "costly", COSTLY_MESSAGE, counts)
         if rule.forward is not None:
             sent, failed = rule.forward(batch, np.flatnonzero(passed))
             for row, reason, message in failed:

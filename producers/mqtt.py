@@ -13,6 +13,7 @@ One thread does all of it, link and producer too, so nothing ends silently behin
 
 from __future__ import annotations
 
+import os
 import random as random_module
 import time
 from collections.abc import Callable, Sequence
@@ -208,7 +209,8 @@ class Bridge:
         self.counts.filtered += not gone
 
     def _send(self, route: Route, message: Message, taken: Taken) -> bool:
-        sent = route.send(message.topic, message.payload)
+        context = {"timestamp": int(self._wall() * 1000)}
+        sent = route.send(message.topic, message.payload, context, os.urandom(16))
         if sent is None:
             return False
         taken.open += 1

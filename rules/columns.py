@@ -14,6 +14,7 @@ import numpy as np
 
 from ..engine.batch import Batch, Bools, Column, Floats, Kind
 from . import topic as topics
+from .message import topic_texts
 from .tree import Call, Literal, Node, Path
 from .values import integer_of
 
@@ -165,16 +166,6 @@ class Remembered(dict[str, Any]):
                 self.clear()
             self[topic] = found
         return found
-
-
-def topic_texts(batch: Batch) -> list[str | None]:
-    """Return the topic of each row, None where it is missing or no text."""
-    column = batch.topic
-    if column is None or column.other is None:
-        return [None] * len(batch)
-    if (column.kind == Kind.STRING).all():
-        return column.other
-    return [text if type(text) is str else None for text in column.other]
 
 
 def path_source(path: str) -> Source:

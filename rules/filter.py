@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from msgspec import UNSET
 
-from ..engine.batch import Batch, Bools, Bytes, Column, Kind, Verdict
-from .columns import Frame, Remembered, Truths, UnprovableError, topic_texts
+from ..engine.batch import Batch, Bools, Bytes, Verdict
+from .columns import Frame, Remembered, Truths, UnprovableError
 from .conditions import condition
-from .interpret import Dialect, evaluate
+from .interpret import OLDER, Dialect, evaluate
+from .message import Row, topic_texts
 from .tree import Node
-from .values import truth_of
+from .values import CostlyError, truth_of
 
 _FALSE = np.uint8(Verdict.WHERE_FALSE)
 _UNDEFINED = np.uint8(Verdict.WHERE_UNDEFINED)
@@ -27,38 +28,6 @@ class FilterCounts:
 
     rows: int = 0
     interpreted: int = 0
-
-
-class Row:
-    """One row of a batch, as the exact evaluator reads a message."""
-
-    __slots__ = ("batch", "row", "topics", "topic")
-
-    def __init__(self, batch: Batch) -> None:
-        """Begin before the first row."""
-        self.batch = batch
-        self.topics = topic_texts(batch)
-        self.row = -1
-        self.topic: str | None = None
-
-    def move(self, row: int) -> None:
-        """Go to one row."""
-        self.row = row
-        self.topic = self.topics[row]
-
-    def value(self, path: str) -> Any:
-        """Return the value at a path, as the JSON decoder gave it."""
-        return cell(self.batch.columns[path], self.row)
-
-
-def cell(column: Column, row: int) -> Any:
-    """Return the value of one row; a number as float64 stays one, so that its text is the shortest.
-
-    The integer that is equal to a float64 above 2**53 has another decimal text.
-    """
-    if column.kind[row] == Kind.NUMBER and (column.other is None or column.other[row] is None):
-        return float(column.number[row])
-    return column.value(row)
 
 
 def verdict_of(value: Any) -> Verdict:
@@ -77,15 +46,20 @@ class RuleFilter:
     """
 
     def __init__(
-        self, matches: Callable[[str], bool] | None, where: Node | None, dialect: Dialect
+        self,
+        matches: Callable[[str], bool] | None,
+        where: Node | None,
+        dialect: Dialect,
+        definitions: Mapping[str, Node] | None = None,
     ) -> None:
-        """Compile the condition as far as it has a columnar form."""
+        """Compile the condition as far as it has a columnar form; `definitions` as of `Scope`."""
         self.counts = FilterCounts()
         self._where = where
         self._dialect = dialect
         self._topics = None if matches is None else Remembered(_topic_verdict(matches))
         self._step: Callable[[Frame], Truths] | None = None
-        if where is not None:
+        self._definitions = definitions or {}
+        if where is not None and dialect.version != OLDER:  # columns do not tell 10.0 from 10
             try:
                 self._step = condition(where, dialect)
             except UnprovableError:
@@ -124,12 +98,15 @@ class RuleFilter:
 
     def _exact(self, batch: Batch, verdicts: Bytes, unproven: Bools) -> None:
         assert self._where is not None
-        message = Row(batch)
+        message = Row(batch, self._definitions, self._dialect.version == OLDER)
         rows = np.flatnonzero(unproven).tolist()
         self.counts.interpreted += len(rows)
         for row in rows:
             message.move(row)
-            verdicts[row] = verdict_of(evaluate(self._where, message, self._dialect))
+            try:
+                verdicts[row] = verdict_of(evaluate(self._where, message, self._dialect))
+            except CostlyError:
+                verdicts[row] = Verdict.COSTLY
 
 
 def _topic_verdict(matches: Callable[[str], bool]) -> Callable[[str], int]:

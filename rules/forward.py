@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..engine.batch import Batch, Forward, Forwarded, Ints, Sent, Unsendable, key_text
+from ..engine.batch import NO_TIME, Batch, Forward, Forwarded, Ints, Sent, Unsendable, key_text
 from ..engine.errors import ConfigError, Problem
 from ..engine.payload import Unreadable
-from .project import KEY_CHARACTERS_MAX, Output, RouteError
+from .message import topic_texts
+from .project import KEY_CHARACTERS_MAX, Keyed, RouteError
 from .spec import RuleSpec, Spec
 
 RECORD_BYTES_MAX = 1 << 20  # data and key of one Kinesis record
@@ -28,9 +29,9 @@ def forwarding(spec: Spec, origin: str = "pipeline") -> list[Forward | None]:
     return found
 
 
-def output_of(spec: Spec, rule: RuleSpec, where: str) -> Output:
+def output_of(spec: Spec, rule: RuleSpec, where: str) -> Keyed:
     """The SELECT of a rule as a function of one message, with its key; ConfigError as above."""
-    return Output(
+    return Keyed(
         rule.sql,
         rule.forward_key,
         where=where,
@@ -50,13 +51,16 @@ def _forward(spec: Spec, rule: RuleSpec, where: str) -> Forward | None:
     def forward(batch: Batch, rows: Ints) -> Sent:
         sent: list[Forwarded] = []
         failed: list[Unsendable] = []
-        users, topics = batch.users, batch.topic
+        users, topics = batch.users, topic_texts(batch)
         for row, at in zip(rows.tolist(), batch.row[rows].tolist(), strict=True):
-            topic = None if topics is None else topics.value(row)
+            arrival = int(users.arrival[at])
+            context = {} if arrival == NO_TIME else {"timestamp": arrival}
+            seed = str(users.position(at)).encode()
             try:
-                key, data = output.of(topic, users.data[at])
+                key, data = output.of(topics[row], users.data[at], context, seed)
             except (RouteError, Unreadable) as error:
-                failed.append(Unsendable(row, "partition_key", f"forward to {stream}: {error}"))
+                reason = getattr(error, "reason", "record")
+                failed.append(Unsendable(row, reason, f"forward to {stream}: {error}"))
                 continue
             key = key if keyed else key_text(users.keys[at])[:KEY_CHARACTERS_MAX]
             if not key:  # an aggregate may hold such a record; no stream takes it alone

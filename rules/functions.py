@@ -1,4 +1,4 @@
-"""The functions of IoT SQL, in one table: what is here, what is known by name, what needs AWS.
+"""The functions of IoT SQL, in one table: what is here, what needs AWS, what is no function of it.
 
 A function takes the message and its arguments, already evaluated. A wrong number or wrong types of
 arguments give Undefined, never an error. Names are matched in lower case.
@@ -6,51 +6,62 @@ arguments give Undefined, never an error. Names are matched in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from msgspec import UNSET
 
-from . import topic as topics
-from .values import Value, integer_of
+from . import context_functions
+from .context_functions import DRAWN as DRAWN
+from .context_functions import Function
 
+CONTEXT = frozenset(context_functions.FUNCTIONS)  # what depends on more than the arguments
+FUNCTIONS: Mapping[str, Function] = {**context_functions.FUNCTIONS}
+FUNCTIONS = {**FUNCTIONS, "isundefined": lambda m, a: UNSET if len(a) != 1 else a[0] is UNSET}
 
-class Message(Protocol):
-    """What an expression can see: the payload by path, and the topic."""
-
-    topic: str | None
-
-    def value(self, path: str) -> Value:
-        """Return the value at a dotted path, Undefined where there is none."""
-
-
-def topic(message: Message, arguments: Sequence[Value]) -> Value:
-    """Return the whole topic for topic(), for topic(n) its n-th level, counted from 1."""
-    if message.topic is None or len(arguments) > 1:
-        return UNSET
-    if not arguments:
-        return topics.visible(message.topic)
-    n = integer_of(arguments[0])
-    found = None if n is None else topics.level(message.topic, n)
-    return UNSET if found is None else found
-
-
-FUNCTIONS: Mapping[str, Callable[[Message, Sequence[Value]], Value]] = {"topic": topic}
-
-LATER = frozenset(
+# Whose numbers are Ints; those of all others are Decimals, which only version 2015-10-08 shows.
+WHOLE_RESULTS = frozenset(
     """
-    abs accountid acos asin atan atan2 bitand bitnot bitor bitxor ceil chr clientid concat cos cosh
-    decode encode endswith exp floor get get_dynamodb get_mqtt_property get_or_default
-    get_user_properties indexof isnull isundefined length ln log lower lpad ltrim md2 md5 mod nanvl
-    newuuid numbytes parse_time power principal rand regexp_matches regexp_replace regexp_substr
-    remainder replace round rpad rtrim sha1 sha224 sha256 sha384 sha512 sign sin sinh sourceip
-    sql_version sqrt startswith substring tan tanh time_to_epoch timestamp traceid transform trim
-    trunc upper
+    bitand bitnot bitor bitxor ceil floor indexof length numbytes round sign time_to_epoch timestamp
     """.split()
 )
 
-CLOUD = frozenset(
-    "aws_lambda get_registry_data get_secret get_thing_shadow machinelearning_predict".split()
-)
+LATER = frozenset(
+    """
+    abs acos asin atan atan2 bitand bitnot bitor bitxor ceil chr concat cos cosh
+    decode encode endswith exp floor get get_dynamodb get_or_default
+    indexof isnull isundefined length ln log lower lpad ltrim md2 md5 mod nanvl
+    numbytes parse_time power regexp_matches regexp_replace regexp_substr
+    remainder replace round rpad rtrim sha1 sha224 sha256 sha384 sha512 sign sin sinh
+    sqrt startswith substring tan tanh time_to_epoch transform trim
+    trunc upper
+    """.split()
+) - {*FUNCTIONS}
+
+KNOWN = frozenset((*FUNCTIONS, *DRAWN, *LATER))
+
+
+class Pattern(NamedTuple):
+    """Which argument of a function is a pattern, and what is wrong with one that cannot be applied.
+
+    severity: "error" where this package refuses what AWS may take, "warning" where the result is
+    Undefined there as well.
+    """
+
+    argument: int
+    refusal: Callable[[str], str | None]
+    severity: str
+
+
+PATTERNS: Mapping[str, Pattern] = {}
+
+# What asks a service of AWS about every message, and what to do instead.
+CLOUD: Mapping[str, str] = {
+    "aws_lambda": "run the function on the stream that the rule forwards to",
+    "get_registry_data": "let devices send it, or keep it as a threshold of the device",
+    "get_secret": "a statement needs none: sinks take credentials from the environment",
+    "get_thing_shadow": "let devices send the reported state with their messages",
+    "machinelearning_predict": "call the model on the stream that the rule forwards to",
+}
 
 AGGREGATES = frozenset("avg count max mean median min stddev sum total variance".split())

@@ -92,6 +92,14 @@ def visible(topic: str) -> str:
     return parts[3] if len(parts) == 4 else topic
 
 
+def ingested_by(topic: str) -> str | None:
+    """Return the name of the one rule that a topic of Basic Ingest reaches; None for others."""
+    if not topic.startswith(BASIC_INGEST):
+        return None
+    parts = topic.split("/", 3)
+    return parts[2] if len(parts) == 4 else None
+
+
 def level(topic: str, n: int) -> str | None:
     """Return the n-th level as `topic(n)` does, counted from 1; None where there is none."""
     if not 1 <= n <= len(topic) + 1:

@@ -1,8 +1,11 @@
 """The values of IoT SQL and what its operators do with them: exactly, one value at a time.
 
 A value is UNSET (Undefined), None (Null), bool, Decimal (a number), str, list or dict; inside lists
-and dicts numbers are the int and float of the JSON decoder. A number is Int where it equals a whole
-number, else Decimal (SQL version 2016-03-23): there is no other difference between the two.
+and dicts numbers may also be the int and float of the JSON decoder. A number is Int where its
+exponent is not negative (2, 2E+3), else Decimal (2.5). Version 2016-03-23 of the language makes
+every whole number an Int, and so does each operation here; for version 2015-10-08, which tells 2.0
+from 2, `fractional` marks what stays a Decimal.
+
 Semantics: the AWS IoT Core developer guide. Where the guide is silent, the choice is made here:
 
 - more than 34 digits are rounded half to even; magnitudes above 9.99E999 are Undefined, those below
@@ -13,19 +16,26 @@ Semantics: the AWS IoT Core developer guide. Where the guide is silent, the choi
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 from msgspec import UNSET
 
 Value = Any  # one of the types named above
 
+
+class CostlyError(Exception):
+    """A statement takes more steps, or makes larger values, for one message than is allowed."""
+
+
 digits_max = 34
 exponent_max = 999
 text_chars_max = 1 << 17
+parts_max = 10_000  # values in one array or object that a statement makes, at all levels
 
 DECIMAL = Context(digits_max, ROUND_HALF_EVEN, -exponent_max, exponent_max, 1, 0, [], [])
 ZERO = Decimal(0)
@@ -54,14 +64,36 @@ def exact(value: Any) -> Value:
 
 
 def settle(number: Decimal) -> Value:
-    """Bring one result into the range of the language: Undefined beyond it, never a minus zero."""
+    """Bring one result into the range of the language: Undefined beyond it, never a minus zero.
+
+    A whole number becomes an Int, as version 2016-03-23 has it.
+    """
     if not number.is_finite():
         return UNSET
-    return ZERO if number.is_zero() or number.is_subnormal(DECIMAL) else number
+    if number.is_zero() or number.is_subnormal(DECIMAL):
+        return ZERO
+    whole = number.to_integral_value()
+    return whole if whole == number else number
+
+
+def fractional(number: Value) -> Value:
+    """Mark a number as a Decimal though it be whole, for version 2015-10-08; others stay."""
+    if type(number) is not Decimal or not is_int(number) or abs(number) >= _TENTHS_MAX:
+        return number
+    return number.quantize(_TENTH, context=DECIMAL)
+
+
+_TENTH = Decimal("0.1")
+_TENTHS_MAX = Decimal(10) ** (digits_max - 1)  # of a larger number no digit after the point is held
+
+
+def is_int(number: Decimal) -> bool:
+    """Tell Int from Decimal."""
+    return _exponent(number) >= 0
 
 
 def is_whole(number: Decimal) -> bool:
-    """Tell Int from Decimal."""
+    """Whether a number, of whatever type, equals a whole one."""
     return number == number.to_integral_value()
 
 
@@ -77,7 +109,7 @@ def number_of(value: Value) -> Value:
 def integer_of(value: Value) -> int | None:
     """Convert to Int as functions do, rounding down; None where there is no such number."""
     number = number_of(value)
-    return None if number is UNSET else int(number.to_integral_value("ROUND_FLOOR"))
+    return None if number is UNSET else int(number.to_integral_value(ROUND_FLOOR))
 
 
 def truth_of(value: Value) -> Value:
@@ -95,27 +127,69 @@ def text_of(value: Value) -> Value:
         return value
     if value is UNSET or value is None:
         return UNSET
-    return _json(value)
+    return json_text(value, text_chars_max)
 
 
 def number_text(number: Decimal) -> str:
-    """Write a whole number in plain digits and any other as short as it goes."""
-    if is_whole(number):
-        return format(number.to_integral_value(), "f")
+    """Write an Int in plain digits and any other number as short as it goes."""
+    if is_int(number):
+        return format(number, "f")
+    if is_whole(number):  # only version 2015-10-08 has such a Decimal
+        return format(number.to_integral_value(), "f") + ".0"
     return str(number.normalize(DECIMAL))
 
 
-def _json(value: Value) -> str:
+def json_text(value: Value, chars_max: int | None = None) -> Value:
+    """Write a value as JSON, without blanks, numbers as `number_text` does.
+
+    Undefined gives Undefined, and so does what is longer than `chars_max` characters: it is given
+    up as soon as that shows, for one value may occur many times in another.
+    """
+    pieces: list[str] = []
+    room = _Room(math.inf if chars_max is None else chars_max)
+    return "".join(pieces) if value is not UNSET and _write(value, pieces, room) else UNSET
+
+
+class _Room:
+    """How many characters may still be written."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: float) -> None:
+        self.left = left
+
+    def take(self, pieces: list[str], text: str) -> bool:
+        self.left -= len(text)
+        pieces.append(text)
+        return self.left >= 0
+
+
+def _write(value: Value, pieces: list[str], room: _Room) -> bool:
+    if type(value) is list:
+        opening = "["
+        for item in value:
+            if not (room.take(pieces, opening) and _write(item, pieces, room)):
+                return False
+            opening = ","
+        return room.take(pieces, "]" if value else "[]")
+    if type(value) is dict:
+        opening = "{"
+        for name, item in value.items():
+            if not room.take(pieces, f"{opening}{json.dumps(name, ensure_ascii=False)}:"):
+                return False
+            if not _write(item, pieces, room):
+                return False
+            opening = ","
+        return room.take(pieces, "}" if value else "{}")
+    return room.take(pieces, _scalar(value))
+
+
+def _scalar(value: Value) -> str:
     if type(value) is Decimal:
         return number_text(value)
     if type(value) in (int, float):
         number = exact(value)
         return "null" if number is UNSET else number_text(number)
-    if type(value) is list:
-        return "[" + ",".join(map(_json, value)) + "]"
-    if type(value) is dict:
-        members = (f"{json.dumps(k, ensure_ascii=False)}:{_json(v)}" for k, v in value.items())
-        return "{" + ",".join(members) + "}"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -181,6 +255,34 @@ def _joined(a: Value, b: Value) -> Value:
     return a + b
 
 
+def bounded(value: Value) -> Value:
+    """Return an array or object that a statement made.
+
+    Raises CostlyError where it has more than `parts_max` parts, each counted as often as it occurs.
+    """
+    waiting, count = [value], 0
+    while waiting:
+        made = waiting.pop()
+        count += len(made)
+        if count > parts_max:
+            raise CostlyError(f"an array or object may have {parts_max:,} parts, not more")
+        below = made if type(made) is list else made.values()
+        waiting += [part for part in below if type(part) in (list, dict)]
+    return value
+
+
+def cast(value: Value, kind: str) -> Value:
+    """Apply CAST to one of the four types: "string", "int", "decimal" or "boolean"."""
+    if kind == "string":
+        return text_of(value)
+    if kind == "boolean":
+        return not value.is_zero() if type(value) is Decimal else truth_of(value)
+    number = Decimal(value) if type(value) is bool else number_of(value)
+    if number is UNSET:
+        return UNSET
+    return settle(number.to_integral_value(ROUND_FLOOR)) if kind == "int" else number
+
+
 def divide(a: Value, b: Value, cut: bool) -> Value:
     """Apply / ; where `cut` is set, Int by Int is the quotient cut toward zero.
 
@@ -189,7 +291,7 @@ def divide(a: Value, b: Value, cut: bool) -> Value:
     x, y = number_of(a), number_of(b)
     if x is UNSET or y is UNSET or y.is_zero():
         return UNSET
-    ints = type(a) is Decimal and type(b) is Decimal and is_whole(x) and is_whole(y)
+    ints = type(a) is Decimal and type(b) is Decimal and is_int(x) and is_int(y)
     if not (cut and ints):
         return settle(DECIMAL.divide(x, y))
     quotient = abs(int(x)) // abs(int(y))

@@ -55,6 +55,7 @@ class Shared(MetaPathFinder):
 
     homes = {
         "aggregates": "engine/aggregates.py",
+        "sql_cases": "rules/sql_cases.py",
         "bridge_rig": "producers/bridge_rig.py",
         "archives": "engine/archives.py",
         "archived": "sim/archived.py",

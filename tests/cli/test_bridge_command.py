@@ -59,13 +59,13 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Callabl
 @pytest.mark.parametrize("command", ["bridge", "check"])
 def test_every_problem_of_the_routes_is_told(command: str, call: Any) -> None:
     wrong = TOML.format(url="mqtt://127.0.0.1:1").replace(
-        "SELECT * FROM 'home", "SELECT VALUE x FROM 'h"
+        "SELECT * FROM 'home", "SELECT VALUE x, y FROM 'h"
     )
-    wrong += '\n[[mqtt.routes]]\nsql = "SELECT * FROM \'a\'"\npartition_key = "${upper(x)}"\n'
+    wrong += '\n[[mqtt.routes]]\nsql = "SELECT * FROM \'a\'"\npartition_key = "${uper(x)}"\n'
     status, err = call(wrong, command)
     assert status == 1
-    assert "mqtt.routes[0].sql" in err and "SELECT VALUE is not supported yet" in err
-    assert "mqtt.routes[1].partition_key" in err and "upper() is not supported yet" in err
+    assert "mqtt.routes[0].sql" in err and "SELECT VALUE puts out one value" in err
+    assert "mqtt.routes[1].partition_key" in err and "did you mean upper?" in err
 
 
 def test_a_file_without_mqtt_or_stream(call: Any) -> None:

@@ -5,81 +5,63 @@
 -- the message, with the hint in parentheses. Lines that begin with -- in front of a block are
 -- comments. A problem that stands under ~ instead of ! is a warning.
 
--- WHAT IS NOT THERE YET, by name
-
-SELECT lower(name) AS n FROM '#'
-       ^
-! function lower() is not supported yet
-
-SELECT Round(a) AS n FROM '#' WHERE abs(b) > 1 AND isUndefined(c)
-       ^
-! function round() is not supported yet
-                                    ^
-! function abs() is not supported yet
-                                                   ^
-! function isundefined() is not supported yet
-
-SELECT CASE a WHEN 1 THEN 2 END AS n FROM '#'
-       ^
-! CASE is not supported yet
-
-SELECT CAST(a AS Int) AS n FROM '#'
-       ^
-! CAST is not supported yet
-
-SELECT VALUE a FROM '#'
-             ^
-! SELECT VALUE is not supported yet
-
-SET @limit = 5 SELECT * FROM '#' WHERE a > @limit
-^
-! SET is not supported yet
-                                           ^
-! a variable is not supported yet
-
-SELECT a + 1 AS b FROM '#'
-         ^
-! a computed value in SELECT is not supported yet (expected *, a path, topic() or topic(n))
-
-SELECT 'fixed' AS kind, topic(n) AS level FROM '#'
-       ^
-! a computed value in SELECT is not supported yet (expected *, a path, topic() or topic(n))
-                        ^
-! a computed value in SELECT is not supported yet (expected *, a path, topic() or topic(n))
-
-SELECT [1] AS list, {'a': 1} AS map FROM '#'
-       ^
-! an array literal is not supported yet
-                    ^
-! an object literal is not supported yet
-
-SELECT (SELECT v FROM e) AS v FROM '#'
-        ^
-! a nested SELECT is not supported yet
-
-SELECT * FROM '#' WHERE a IN [1, 2]
-                          ^
-! IN is not supported yet (write x = 1 OR x = 2)
-                             ^
-! an array literal is not supported yet
-
-SELECT * FROM '#' WHERE EXISTS (SELECT * FROM e)
-                        ^
-! EXISTS is not supported yet
-
-SELECT * FROM '#' WHERE * = 1
-                        ^
-! * inside an expression is not supported yet
-
-SELECT get(a, 0).b AS c FROM '#'
-       ^
-! function get() is not supported yet
-                ^
-! a member of a computed value is not supported yet
+-- WHAT ASKS AWS, OR CANNOT BE MEANT
 
 SELECT aws_lambda('arn', a) AS x FROM '#'
        ^
-! function aws_lambda() is not supported: it asks AWS about every message (add what it would tell to the messages themselves)
+! function aws_lambda() is not supported: it asks AWS about every message (run the function on the stream that the rule forwards to)
+
+SELECT get_thing_shadow('t', 'r').s AS x FROM '#' WHERE get_secret('a') = b
+       ^
+! function get_thing_shadow() is not supported: it asks AWS about every message (let devices send the reported state with their messages)
+                                                        ^
+! function get_secret() is not supported: it asks AWS about every message (a statement needs none: sinks take credentials from the environment)
+
+SELECT a + 1 FROM '#'
+         ^
+! this item has no name in the output (a + 1 AS name)
+
+SELECT 'fixed', topic(1), a.b, r.a.c, cast(a AS Int) FROM '#'
+       ^
+! this item has no name in the output ('fixed' AS name)
+
+SELECT CAST(a AS Integr) AS n FROM '#'
+       ^
+! CAST to integr does not exist (did you mean integer?)
+
+SELECT VALUE a, b FROM '#'
+                ^
+! SELECT VALUE puts out one value (leave VALUE out, or the other items)
+
+SELECT VALUE a AS b FROM '#'
+             ^
+! SELECT VALUE puts out the value itself: a name after AS is lost
+
+SET @a = 1, @a = 2 SELECT @a AS a FROM '#'
+            ^
+! @a is set twice (each name is set once)
+
+SET @limit = @base, @base = 1 SELECT * FROM '#' WHERE a > @limt
+             ^
+! @base has no value here (SET gives it its value, before it is used)
+                                                          ^
+! @limt has no value here (did you mean limit?)
+
+SELECT (SELECT v) AS v FROM '#'
+        ^
+! a nested SELECT needs FROM and an array or object ((SELECT ... FROM readings))
+
+SELECT (SELECT v FROM 'e') AS v FROM '#'
+                      ^
+! a nested SELECT is of a value of the message, not of a topic (FROM readings, without quotes)
+
+SELECT (SELECT v + 1 FROM e) AS v FROM '#'
+                 ^
+! this item has no name in the output (v + 1 AS name)
+
+SELECT * FROM '#' WHERE EXISTS (SELECT * FROM e WHERE frobnicate(n))
+                                                      ^
+! function frobnicate() does not exist in AWS IoT SQL
 
 -- WHAT DOES NOT EXIST IN AWS IOT SQL
 

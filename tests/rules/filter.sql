@@ -568,7 +568,7 @@ measure out.temp
 SELECT *, r.t AS out.temp FROM '#'
 measure out.temp
 | a | {"r": {"t": 3}, "out": {"temp": 4}} | pass | 3
-| a | {"out": {"temp": 4}}                | pass | -
+| a | {"out": {"temp": 4}}                | pass | 4
 
 SELECT *, r AS out FROM '#'
 measure out.temp

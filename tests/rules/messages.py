@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,29 +11,27 @@ from msgspec import UNSET
 
 from streamgauge.engine.batch import Batch, Column, UserRecords, Verdict
 from streamgauge.engine.devices import Devices
+from streamgauge.rules import message
 from streamgauge.rules.filter import verdict_of
 from streamgauge.rules.interpret import Dialect, evaluate
 from streamgauge.rules.sql import parse
 
 
-@dataclass
-class Message:
+class Message(message.Message):
     """A payload and its topic, as the exact evaluator sees it."""
 
-    payload: Any
-    topic: str | None = None
-
-    def value(self, path: str) -> Any:
-        found = self.payload
-        for name in path.split("."):
-            found = found.get(name, UNSET) if isinstance(found, dict) else UNSET
-        return found
+    def __init__(self, body: Any, topic: str | None = None) -> None:
+        there = {name: value for name, value in body.items() if value is not UNSET}
+        super().__init__(json.dumps(there).encode(), topic, body=there)
 
 
 def batch_of(messages: Sequence[Message], reads: Sequence[str], topics: bool = True) -> Batch:
     """A batch of these messages with one column for each path."""
-    users = UserRecords("shard", [], *[np.zeros(0, np.int64)] * 2, [], [],
-                        np.zeros(0, np.int64), np.zeros(0, np.bool_))  # fmt: skip
+    rows, data = len(messages), [message.payload for message in messages]
+    none = np.zeros(rows, np.int64)
+    sequences = [str(row) for row in range(rows)]
+    users = UserRecords("shard", sequences, np.arange(rows), none, data, [b""] * rows, none,
+                        np.zeros(rows, np.bool_))  # fmt: skip
     values = {path: [message.value(path) for message in messages] for path in reads}
     topic = [UNSET if message.topic is None else message.topic for message in messages]
     numbers = np.arange(len(messages))

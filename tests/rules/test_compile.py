@@ -96,7 +96,8 @@ def test_the_corpus_is_read_whole() -> None:
     cases = list(corpus())
     assert len(cases) > 80
     assert all(case.messages for case in cases)
-    assert {verdict for case in cases for verdict in case.verdicts} == set(Verdict)
+    found = {verdict for case in cases for verdict in case.verdicts}
+    assert found == set(Verdict) - {Verdict.COSTLY}
 
 
 # What a compiled rule tells about itself.
@@ -114,7 +115,7 @@ def test_the_passes_stand_in_order() -> None:
         ("SELECT device, ts, r.t AS t FROM '#' WHERE q = 1", "t", ("device", "q", "r.t", "ts")),
         ("SELECT r FROM '#' WHERE r.q > topic(2)", "r.t", ("r", "r.q", "r.t")),
         ("SELECT * AS m FROM '#'", "m.t", ("t",)),
-        ("SELECT *, a AS t FROM '#'", "t", ("a",)),
+        ("SELECT *, a AS t FROM '#'", "t", ("a", "t")),
         ("SELECT a AS t, * FROM '#'", "t", ("a", "t")),
         ("SELECT a FROM '#'", "b", ("a",)),
     ],
@@ -215,11 +216,11 @@ def test_remembered_topics_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_problem_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
         compile_rule("SELECT", "a..b", where="r", has_topic=True, int_division="integer",
-                     undefined_logic="x", version="2015-10-08")  # fmt: skip
+                     undefined_logic="x", version="2015")  # fmt: skip
     assert [(problem.where, problem.message) for problem in caught.value.problems] == [
         ("r.sql: line 1, column 7",
          "expected *, a path or an expression after SELECT, found the end"),
-        ("r", "version: expected 2016-03-23, found 2015-10-08"),
+        ("r", "version: expected 2016-03-23 or 2015-10-08, found 2015"),
         ("r", "int_division: expected int or decimal, found integer"),
         ("r", "undefined_logic: expected strict or kleene, found x"),
         ("r.measure", "expected a dotted path in the output of the SELECT, such as temperature, "

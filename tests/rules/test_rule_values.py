@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from streamgauge.rules import values
-from streamgauge.rules.values import exact, number_of, text_of
+from streamgauge.rules.values import exact, fractional, number_of, text_of
 
 json_numbers = st.one_of(
     st.integers(-(10**36), 10**36),
@@ -91,7 +91,8 @@ def test_a_number_comes_back_from_its_text(number: Decimal) -> None:
     ("value", "text"),
     [
         (exact(5.0), "5"),
-        (Decimal("5.00"), "5"),
+        (exact(5.00), "5"),
+        (fractional(Decimal(5)), "5.0"),
         (Decimal("1.50"), "1.5"),
         (Decimal("1E3"), "1000"),
         (exact(1e-7), "1E-7"),

@@ -11,7 +11,8 @@ from messages import Message, batch_of
 
 from streamgauge.engine.batch import Column
 from streamgauge.engine.errors import ConfigError
-from streamgauge.rules.compile import Compiled, compile_rule, problems_max
+from streamgauge.rules.compile import Compiled, compile_rule
+from streamgauge.rules.draft import problems_max
 from streamgauge.rules.sql import depth_max, nodes_max, parse
 from streamgauge.rules.tokens import excerpt_chars_max, statement_chars_max, tokens_max
 
