@@ -113,7 +113,8 @@ def given_reasons() -> set[tuple[str, str]]:
         "decode": ("engine/decode.py", r'Unreadable\(\s*"(\w+)"'),
         "measure": ("engine/judge.py", r'"(measure_\w+)"'),
         "forward": ("rules/forward.py", r'Unsendable\(row, "(\w+)"'),
-        "window": ("engine/judge.py", r'rule\.name, "((?!measure)\w+)"'),
+        "window": ("engine/judge.py", r'rule\.name, "((?!measure|costly)\w+)"'),
+        "filter": ("engine/judge.py", r'rule\.name, "(costly)"'),
     }
     found = {("decode", "csv")}
     for path in ("producers/mqtt.py", "rules/project.py"):
