@@ -15,8 +15,7 @@ from typing import Any
 from msgspec import UNSET
 
 from .arguments import Function
-from .json_size import json_bytes
-from .values import Value, exact, integer_of, text_chars_max
+from .values import Value, exact, integer_of, json_length, text_chars_max
 
 MODE = "enrichArray"
 
@@ -69,7 +68,7 @@ def _is_missing(value: Value) -> bool:
 def transform(message: object, arguments: Sequence[Value]) -> Value:
     """Put the members of an Object into each Object of an Array.
 
-    Undefined where the result would be longer than `values.text_chars_max` bytes of JSON.
+    Undefined where the result would be longer than `values.text_chars_max` characters of JSON.
     """
     if len(arguments) != 3 or arguments[0] != MODE:
         return UNSET
@@ -82,17 +81,17 @@ def transform(message: object, arguments: Sequence[Value]) -> Value:
 
 
 def _enriched(added: dict[str, Any], elements: list[dict[str, Any]]) -> Value:
-    bytes_of_added, size = json_bytes(added), json_bytes(elements)
-    if bytes_of_added is None or size is None:
+    length_of_added, size = json_length(added), json_length(elements)
+    if length_of_added is None or size is None:
         return UNSET
-    if size + len(elements) * bytes_of_added <= text_chars_max:
+    if size + len(elements) * length_of_added <= text_chars_max:
         return [element | added for element in elements]
     # Keys in common make it shorter than that: count, and build no more than there may be.
     enriched: list[dict[str, Any]] = []
     size = len("[]")
     for element in elements:
         enriched.append(element | added)
-        size += (json_bytes(enriched[-1]) or 0) + (len(enriched) > 1)
+        size += (json_length(enriched[-1]) or 0) + (len(enriched) > 1)
         if size > text_chars_max:
             return UNSET
     return enriched

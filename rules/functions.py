@@ -9,21 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from msgspec import UNSET
-
-from . import context_functions
+from . import (
+    coding_functions,
+    collection_functions,
+    context_functions,
+    hash_functions,
+    number_functions,
+    text_functions,
+)
 from .context_functions import DRAWN as DRAWN
 from .context_functions import Function
 
 CONTEXT = frozenset(context_functions.FUNCTIONS)  # what depends on more than the arguments
-FUNCTIONS: Mapping[str, Function] = {**context_functions.FUNCTIONS}
-FUNCTIONS = {**FUNCTIONS, "isundefined": lambda m, a: UNSET if len(a) != 1 else a[0] is UNSET}
+FUNCTIONS: Mapping[str, Function] = {
+    **coding_functions.FUNCTIONS,
+    **collection_functions.FUNCTIONS,
+    **context_functions.FUNCTIONS,
+    **hash_functions.FUNCTIONS,
+    **number_functions.FUNCTIONS,
+    **text_functions.FUNCTIONS,
+}
 
 # Whose numbers are Ints; those of all others are Decimals, which only version 2015-10-08 shows.
-WHOLE_RESULTS = frozenset(
-    """
-    bitand bitnot bitor bitxor ceil floor indexof length numbytes round sign time_to_epoch timestamp
-    """.split()
+WHOLE_RESULTS = number_functions.INT_RESULTS | frozenset(
+    "indexof length numbytes time_to_epoch timestamp".split()
 )
 
 LATER = frozenset(

@@ -129,7 +129,7 @@ def _call(node: Call, message: Scope, dialect: Dialect) -> Value:
         result = values.bounded(result)
     if dialect.version == OLDER:
         return _older_result(name, arguments, result)
-    return result
+    return values.settle(result) if type(result) is Decimal else result
 
 
 _MAKERS = frozenset(("concat", "transform"))  # of arrays that may be larger than what they are of

@@ -17,8 +17,7 @@ from decimal import Decimal
 from msgspec import UNSET
 
 from .arguments import Function, bounded, on_texts, text, utf8
-from .json_size import json_bytes
-from .values import Value, integer_of, text_chars_max
+from .values import Value, integer_of, json_length, text_chars_max
 
 pad_blanks_max = 1000
 ascii_last = 127
@@ -40,10 +39,10 @@ def concat(message: object, arguments: Sequence[Value]) -> Value:
 def _spliced(arguments: Sequence[Value]) -> Value:
     size = 0
     for argument in arguments:
-        bytes_of_argument = json_bytes(argument)
-        if bytes_of_argument is None:
+        length_of_argument = json_length(argument)
+        if length_of_argument is None:
             return UNSET
-        size += bytes_of_argument
+        size += length_of_argument
         if size > text_chars_max:
             return UNSET
     parts = (argument if type(argument) is list else [argument] for argument in arguments)

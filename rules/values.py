@@ -150,6 +150,12 @@ def json_text(value: Value, chars_max: int | None = None) -> Value:
     return "".join(pieces) if value is not UNSET and _write(value, pieces, room) else UNSET
 
 
+def json_length(value: Value) -> int | None:
+    """Return how many characters a value has as JSON; None where that is over `text_chars_max`."""
+    text = json_text(value, text_chars_max) if type(value) is not bytes else UNSET
+    return None if text is UNSET else len(text)
+
+
 class _Room:
     """How many characters may still be written."""
 

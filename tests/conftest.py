@@ -68,6 +68,7 @@ class Shared(MetaPathFinder):
         "fault_proxy": "servers/fault_proxy.py",
         "fault_table": "sim/fault_table.py",
         "generate": "generate.py",
+        "language_values": "rules/language_values.py",
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
         "kcl_drive": "golden/kcl_drive.py",
         "kcl_run": "servers/kcl_run.py",

@@ -2,9 +2,9 @@
 
     python tests/fuzz/fuzz_sql.py [--seconds 60]
 
-Half of the time goes to the text of statements and templates, half to payloads under statements that
-hold every form of the language. What may come out: a ConfigError for a statement, an `Outcome` for
-a message. Anything else ends the run with status 1 and prints the input: another exception, a
+Half of the time goes to the text of statements and templates, half to payloads under statements
+that hold every form of the language. What may come out: a ConfigError for a statement, an `Outcome`
+for a message. Anything else ends the run with status 1 and prints the input: another exception, a
 statement that takes longer than `statement_seconds_max` or a message longer than
 `message_seconds_max`, and more memory than `memory_megabytes_max`.
 
@@ -36,7 +36,8 @@ STATEMENTS = (
     "SELECT * FROM '#' WHERE a > b AND NOT c = 'x' OR a + b * 2 / c - d % 3 < -e",
     "SELECT CASE a WHEN b THEN 1 WHEN 'x' THEN c ELSE [a, b, {'k': c}] END AS x, a.b AS y.z, *",
     "SET @v = (SELECT VALUE a FROM b WHERE c <> 1), @w = get(@v, 0) SELECT @v AS v, @w.x AS w",
-    "SELECT (SELECT *, a + 1 AS n FROM a AS e WHERE e IN [1, 'x'] OR EXISTS (SELECT b FROM c)) AS x",
+    "SELECT (SELECT *, a + 1 AS n FROM a AS e WHERE e IN [1, 'x'] OR EXISTS (SELECT b FROM c)) "
+    "AS x",
     "SELECT VALUE concat(a, b, [c], cast(a AS String), cast(b AS Decimal), cast(c AS Boolean))",
     "SELECT encode(*, 'base64') AS e, decode(a, 'base64') AS d, get(*, 'my-key') AS g",
     "SELECT lower(a) AS l, substring(a, b, c) AS s, regexp_replace(a, b, c) AS r, lpad(a, b) AS p, "
@@ -44,7 +45,8 @@ STATEMENTS = (
     "SELECT regexp_matches(a, b) AS m, regexp_substr(a, b) AS s, md2(a) AS h, sha256(b) AS k",
     "SELECT round(a) AS r, trunc(a, b) AS t, power(a, b) AS p, bitand(a, b) AS x, mod(a, b) AS m, "
     "atan2(a, b) AS y, exp(a) AS e, chr(a) AS c",
-    "SELECT parse_time(a, b, c) AS p, time_to_epoch(a, b) AS e, transform('enrichArray', a, b) AS t",
+    "SELECT parse_time(a, b, c) AS p, time_to_epoch(a, b) AS e, "
+    "transform('enrichArray', a, b) AS t",
     "SELECT a - b - c AS x WHERE [a, b] = c AND {'a': a} <> b AND isUndefined(d) = nanvl(e, false)",
 )
 

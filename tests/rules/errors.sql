@@ -289,10 +289,6 @@ SELECT * FROM '1/2/3/4/5/6/7/8/9' WHERE topic(1, 2) = 'a'
 
 -- An error and a warning: errors come first.
 SELECT lower(a) AS b FROM '1/2/3/4/5/6/7/8/9' WHERE topic(1, 2) = lower(b)
-       ^
-! function lower() is not supported yet
-                                                                  ^
-! function lower() is not supported yet
                           ^
 ~ AWS IoT takes at most 7 slashes, this filter has 8
                                                     ^

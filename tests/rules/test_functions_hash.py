@@ -60,7 +60,7 @@ def test_hashes_are_of_the_utf8_bytes(text: str, name: str) -> None:
 
 
 def test_what_is_no_string_is_hashed_as_its_text() -> None:
-    for value, text in ((Decimal("10.0"), "10"), (True, "true"), ([1, "a"], '[1,"a"]')):
+    for value, text in ((Decimal("10"), "10"), (True, "true"), ([1, "a"], '[1,"a"]')):
         for name in FUNCTIONS:
             assert FUNCTIONS[name](None, [value]) == FUNCTIONS[name](None, [text])
 
