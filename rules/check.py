@@ -7,7 +7,7 @@ from .draft import Draft
 from .functions import AGGREGATES, CLOUD, FUNCTIONS, KNOWN, LATER, PATTERNS
 from .interpret import CASTS, CURRENT, OLDER, item_key
 from .tokens import nearest, shown
-from .topic import FilterError, beyond_limits, compile_filter
+from .topic import FilterError, beyond_limits, compile_filter, reaches
 from .tree import Call, Cast, Literal, Node, Query, Star, Variable
 
 # Forms that came to the language with its second version.
@@ -132,7 +132,7 @@ def _check_from(draft: Draft, source: Literal) -> None:
     if limit := beyond_limits(text):
         draft.tell(source.at, limit, "", "warning")
     if draft.has_topic:
-        draft.matches = matches
+        draft.matches = reaches(matches, draft.rule_name)
     elif text != "#":
         message = f"FROM '{shown(text)}' is not applied: no topic is declared for the messages"
         draft.tell(source.at, message, "set topic in [record], or write FROM '#'", "warning")

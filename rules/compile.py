@@ -53,6 +53,7 @@ def compile_rule(
     int_division: str = "int",
     undefined_logic: str = "strict",
     version: str = "2016-03-23",
+    rule_name: str = "",
 ) -> Compiled:
     """Compile one rule.
 
@@ -64,6 +65,7 @@ def compile_rule(
         int_division: "int" cuts Int / Int toward zero, "decimal" does not.
         undefined_logic: "strict" or "kleene", what AND and OR make of Undefined.
         version: of AWS IoT SQL.
+        rule_name: the name under which messages of Basic Ingest reach the rule.
 
     Raises:
         ConfigError: with every problem of the statement, the measure and the choices.
@@ -73,7 +75,7 @@ def compile_rule(
         "int_division": int_division,
         "undefined_logic": undefined_logic,
     }
-    draft = Draft(sql, measure, where, has_topic, choices)
+    draft = Draft(sql, measure, where, has_topic, choices, rule_name)
     for apply in PASSES:
         apply(draft)
         draft.stop_at_errors()

@@ -23,6 +23,7 @@ class Draft:
     place: str
     has_topic: bool
     choices: dict[str, str]
+    rule_name: str = ""
     found: list[tuple[int, Problem]] = field(default_factory=list)  # with offsets, to sort by
     # parse
     statement: Statement | None = None

@@ -224,6 +224,7 @@ def compile_rules(spec: specs.Spec, origin: str = "pipeline") -> list[Compiled]:
                     int_division=spec.sql.int_division,
                     undefined_logic=spec.sql.undefined_logic,
                     version=spec.sql.version,
+                    rule_name=rule.name,
                 )
             )
         except ConfigError as error:

@@ -42,6 +42,10 @@ class Outcome:
     error: str | None = None
 
 
+def _any(topic: str) -> bool:
+    return True
+
+
 class Rule:
     """One statement, ready for messages.
 
@@ -79,8 +83,8 @@ class Rule:
         self.definitions = draft.definitions
         self.filter = draft.from_filter
         self.warnings = draft.problems
-        self._name = rule_name
-        self._from = None if self.filter is None else topics.compile_filter(self.filter)
+        matches = topics.compile_filter(self.filter) if self.filter else _any
+        self._reached = topics.reaches(matches, rule_name or "")
         condition = draft.query.where
         self._where = None if condition is None else self._bound(condition)
         self._output = Output(draft.query, self.dialect)
@@ -112,12 +116,7 @@ class Rule:
 
     def matches(self, topic: str | None) -> bool:
         """Whether a message of this topic reaches the rule; one without topic always does."""
-        if topic is None:
-            return True
-        named = topics.ingested_by(topic)
-        if named is not None:
-            return named == self._name
-        return self._from is None or self._from(topic)
+        return topic is None or self._reached(topic)
 
     def template(self, text: str, where: str) -> Template:
         """Compile a substitution template, which may use the variables of the statement.

@@ -116,7 +116,7 @@ class _Parser:
             while self.accept(","):
                 variables.append(self.variable())
         query = self.query()
-        if isinstance(query.source, Path):
+        if query.source is not None and not isinstance(query.source, Literal):
             self.fail(query.source.at, "expected a topic filter in quotes after FROM", "FROM 'a/b'")
         if self.token.kind != "end":
             if query.where is not None:
@@ -185,10 +185,14 @@ class _Parser:
         if token.kind == "string":
             self.take()
             return Literal(token.at, token.value), None
-        if token.kind != "word" or token.value in KEYWORDS:
+        if token.kind != "variable" and (token.kind != "word" or token.value in KEYWORDS):
             self.unexpected("a topic filter in quotes after FROM")
-        path = Path(token.at, self.names("a path"))
-        return path, self.name("a name after AS") if self.accept("AS") else None
+        source: Node
+        if token.kind == "variable":
+            source = self.members(Variable(self.take().at, token.text[1:]))
+        else:
+            source = Path(token.at, self.names("a path"))
+        return source, self.name("a name after AS") if self.accept("AS") else None
 
     # Expressions.
 
@@ -236,7 +240,9 @@ class _Parser:
             return tree.Unary(at, "NOT", self.expression(tree.NOT))
         if minus := self.accept("-"):
             return tree.Unary(minus.at, "-", self.expression(tree.MINUS))
-        node = self.primary()
+        return self.members(self.primary())
+
+    def members(self, node: Node) -> Node:
         while dot := self.accept("."):
             node = tree.Member(dot.at, node, self.name('a name after "."'))
         return node

@@ -100,6 +100,19 @@ def ingested_by(topic: str) -> str | None:
     return parts[2] if len(parts) == 4 else None
 
 
+def reaches(matches: Callable[[str], bool], rule_name: str) -> Callable[[str], bool]:
+    """Return the function that tells whether a topic reaches a rule, by FROM or by Basic Ingest.
+
+    matches: that of FROM, which has no say where the topic names a rule.
+    """
+
+    def reached(topic: str) -> bool:
+        named = ingested_by(topic) if topic.startswith("$") else None
+        return matches(topic) if named is None else named == rule_name
+
+    return reached
+
+
 def level(topic: str, n: int) -> str | None:
     """Return the n-th level as `topic(n)` does, counted from 1; None where there is none."""
     if not 1 <= n <= len(topic) + 1:

@@ -1,4 +1,5 @@
 -- Statements that print back as they stand, one a line; lines that begin with -- are comments.
+SET @r = a.r SELECT (SELECT VALUE n FROM @r.s AS x WHERE x.n > 1) AS n FROM '#'
 
 SELECT * FROM '#'
 SELECT *
