@@ -13,7 +13,7 @@ from . import tree
 from .functions import CONTEXT, DRAWN
 from .interpret import Dialect, evaluate
 from .message import Message
-from .sql import nodes_max
+from .sql import depth_max, nodes_max
 from .tree import Literal, Node
 from .values import CostlyError
 
@@ -48,10 +48,11 @@ def inlined(node: Node, definitions: Mapping[str, Node]) -> Node:
     Not inside nested SELECTs, where names mean something else, and not where it would grow beyond
     the size of a statement; a variable that is left is looked up as it is evaluated.
     """
-    sizes: dict[str, int] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for name, value in definitions.items():
-        sizes[name] = sum(sizes.get(_name(part), 1) for part in tree.walk(value))
-    if sum(sizes.get(_name(part), 1) for part in tree.walk(node)) > nodes_max:
+        sizes[name] = _size(value, sizes)
+    nodes, depth = _size(node, sizes)
+    if nodes > nodes_max or depth > depth_max:
         return node
 
     def replaced(part: Node) -> Node:
@@ -64,8 +65,12 @@ def inlined(node: Node, definitions: Mapping[str, Node]) -> Node:
     return replaced(node)
 
 
-def _name(node: Node) -> str:
-    return node.name if isinstance(node, tree.Variable) else ""
+def _size(node: Node, variables: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """How many nodes and levels an expression has when variables of known size stand for theirs."""
+    if isinstance(node, tree.Variable):
+        return variables.get(node.name, (1, 1))
+    sizes = [_size(part, variables) for part in node.parts]
+    return sum((n for n, _ in sizes), 1), max((d for _, d in sizes), default=0) + 1
 
 
 def _mapped(node: Node, change: Callable[[Node], Node]) -> Node:

@@ -105,10 +105,12 @@ def _star(node: Star, message: Scope, dialect: Dialect) -> Value:
 
 
 def _variable(node: Variable, message: Scope, dialect: Dialect) -> Value:
-    # Computed when it is first read, in the message itself and once.
+    # Computed when one of them is first read: in the message itself, once and in their order, so
+    # that a long chain of them needs no deep recursion.
     known = message.variables
-    if node.name not in known:
-        known[node.name] = evaluate(message.definitions[node.name], message.root, dialect)
+    if not known:
+        for name, value in message.definitions.items():
+            known[name] = evaluate(value, message.root, dialect)
     return known[node.name]
 
 

@@ -22,7 +22,7 @@ from ..engine.batch import NO_TIME, Batch, Column, Kind
 from ..engine.payload import Unreadable, message_of, walk
 from .values import CostlyError, Value
 
-steps_max = 20_000  # parts of nested SELECTs that are evaluated for one message
+steps_max = 5_000  # parts of nested SELECTs that are evaluated for one message
 
 
 class Scope(Protocol):

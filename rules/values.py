@@ -35,7 +35,7 @@ class CostlyError(Exception):
 digits_max = 34
 exponent_max = 999
 text_chars_max = 1 << 17
-parts_max = 10_000  # values in one array or object that a statement makes, at all levels
+parts_max = 2_500  # values in one array or object that a statement makes, at all levels
 
 DECIMAL = Context(digits_max, ROUND_HALF_EVEN, -exponent_max, exponent_max, 1, 0, [], [])
 ZERO = Decimal(0)
