@@ -131,7 +131,10 @@ class RuleSpec(msgspec.Struct, frozen=True, kw_only=True):
 class SqlSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How the statements of all rules are read."""
 
-    version: Annotated[Literal["2016-03-23"], "version of AWS IoT SQL"] = "2016-03-23"
+    version: Annotated[
+        Literal["2016-03-23", "2015-10-08"],
+        "version of AWS IoT SQL; 2015-10-08 tells 10.0 from 10, and its rows are read one by one",
+    ] = "2016-03-23"
     int_division: Annotated[
         Literal["int", "decimal"], "whether 7 / 2 of two integers is 3 or 3.5"
     ] = "int"
