@@ -15,6 +15,7 @@ from streamgauge.rules import (
     coding_functions,
     collection_functions,
     hash_functions,
+    regex_functions,
     text_functions,
 )
 from streamgauge.rules.arguments import Function
@@ -23,13 +24,15 @@ from streamgauge.rules.values import exact, text_chars_max
 FUNCTIONS: Mapping[str, Function] = {
     **text_functions.FUNCTIONS,
     **hash_functions.FUNCTIONS,
+    **regex_functions.FUNCTIONS,
     **coding_functions.FUNCTIONS,
     **collection_functions.FUNCTIONS,
 }
 COUNTS = {
     **dict.fromkeys(FUNCTIONS, {1}),
     **dict.fromkeys("decode encode endswith get indexof lpad nanvl rpad startswith".split(), {2}),
-    **dict.fromkeys("replace transform".split(), {3}),
+    **dict.fromkeys("regexp_matches regexp_substr".split(), {2}),
+    **dict.fromkeys("regexp_replace replace transform".split(), {3}),
     "concat": set(range(1, 9)),
     "get_or_default": {1, 2},
     "substring": {2, 3},
@@ -39,19 +42,27 @@ DEEP: Any = "x"
 for _ in range(128):
     DEEP = [DEEP]
 
+
+def is_set(value: Any) -> bool:
+    return value is not UNSET
+
+
 texts = st.one_of(
     st.text(max_size=8),
     st.text(st.characters(), max_size=8),  # halves of surrogate pairs too
     st.sampled_from(["", "1", "-1", "2.5", "1E999", "base64", "enrichArray", "eyJhIjoxfQ==", LONG]),
 )
 json_numbers = st.one_of(st.integers(-3, 9), st.integers(), st.floats())
+decimals = json_numbers.map(exact).filter(is_set)
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), json_numbers, json_numbers.map(exact), texts),
+    st.one_of(
+        st.none(), st.booleans(), json_numbers, json_numbers.map(exact).filter(is_set), texts
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=2), inner, max_size=3)
     ),
     max_leaves=6,
-).filter(lambda value: value is not UNSET)
+)
 anything = st.one_of(
     st.just(UNSET), st.none(), st.booleans(), json_numbers.map(exact), texts, json_values,
     st.binary(max_size=8), st.lists(st.dictionaries(texts, json_values, max_size=2), max_size=3),
