@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOUND_PROBLEMS = 1
 WORDS = {OK: "ok", MISSING: "missing", "old": "too old"}  # of a status, where it is not its name
-COMMAND_PACKAGES = ("boto3", "numpy", "msgspec", "protobuf", "google-re2")
+COMMAND_PACKAGES = ("boto3", "numpy", "msgspec", "protobuf", "google-re2", "tzdata")
 
 
 def command(

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ...engine import files
 from ...engine.errors import StreamgaugeError
 
-REQUIREMENTS = ("numpy", "msgspec", "protobuf", "google-re2")
+REQUIREMENTS = ("numpy", "msgspec", "protobuf", "google-re2", "tzdata")
 PARTS = ("engine", "rules", "producers", "consumers")  # of this package; a function has no command
 PIPELINE = "pipeline.toml"
 ENTRY = "streamgauge.consumers.lambda_handler.handler"
