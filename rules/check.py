@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import tree
 from .draft import Draft
-from .functions import AGGREGATES, CLOUD, FUNCTIONS, KNOWN, LATER, PATTERNS
+from .functions import AGGREGATES, CLOUD, KNOWN, PATTERNS
 from .interpret import CASTS, CURRENT, OLDER, item_key
 from .tokens import nearest, shown
 from .topic import FilterError, beyond_limits, compile_filter, reaches
@@ -96,18 +96,16 @@ def _check_call(draft: Draft, call: Call) -> None:
     if call.name == "topic" and len(call.arguments) > 1:
         message = f"{name}() takes at most one argument: the result is Undefined"
         draft.tell(call.at, message, "", "warning")
-    if call.name in KNOWN - LATER:
+    if call.name in KNOWN:
         return
-    if call.name in LATER:
-        draft.tell(call.at, f"function {name}() is not supported yet")
-    elif call.name in CLOUD:
+    if call.name in CLOUD:
         message = f"function {name}() is not supported: it asks AWS about every message"
         draft.tell(call.at, message, CLOUD[call.name])
     elif call.name in AGGREGATES:
         hint = "a statement sees one message; the rule's statistic and window sum messages up"
         draft.tell(call.at, f"function {name}() does not exist in AWS IoT SQL", hint)
     else:
-        hint = nearest(call.name, sorted({*FUNCTIONS, *KNOWN}))
+        hint = nearest(call.name, sorted(KNOWN))
         draft.tell(call.at, f"function {name}() does not exist in AWS IoT SQL", hint)
 
 

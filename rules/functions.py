@@ -15,7 +15,11 @@ from . import (
     context_functions,
     hash_functions,
     number_functions,
+    regex,
+    regex_functions,
     text_functions,
+    time_format,
+    time_read,
 )
 from .context_functions import DRAWN as DRAWN
 from .context_functions import Function
@@ -27,7 +31,10 @@ FUNCTIONS: Mapping[str, Function] = {
     **context_functions.FUNCTIONS,
     **hash_functions.FUNCTIONS,
     **number_functions.FUNCTIONS,
+    **regex_functions.FUNCTIONS,
     **text_functions.FUNCTIONS,
+    **time_format.FUNCTIONS,
+    **time_read.FUNCTIONS,
 }
 
 # Whose numbers are Ints; those of all others are Decimals, which only version 2015-10-08 shows.
@@ -35,19 +42,7 @@ WHOLE_RESULTS = number_functions.INT_RESULTS | frozenset(
     "indexof length numbytes time_to_epoch timestamp".split()
 )
 
-LATER = frozenset(
-    """
-    abs acos asin atan atan2 bitand bitnot bitor bitxor ceil chr concat cos cosh
-    decode encode endswith exp floor get get_dynamodb get_or_default
-    indexof isnull isundefined length ln log lower lpad ltrim md2 md5 mod nanvl
-    numbytes parse_time power regexp_matches regexp_replace regexp_substr
-    remainder replace round rpad rtrim sha1 sha224 sha256 sha384 sha512 sign sin sinh
-    sqrt startswith substring tan tanh time_to_epoch transform trim
-    trunc upper
-    """.split()
-) - {*FUNCTIONS}
-
-KNOWN = frozenset((*FUNCTIONS, *DRAWN, *LATER))
+KNOWN = frozenset((*FUNCTIONS, *DRAWN))
 
 
 class Pattern(NamedTuple):
@@ -62,11 +57,18 @@ class Pattern(NamedTuple):
     severity: str
 
 
-PATTERNS: Mapping[str, Pattern] = {}
+PATTERNS: Mapping[str, Pattern] = {
+    "parse_time": Pattern(0, time_format.refusal, "warning"),
+    "regexp_matches": Pattern(1, regex.refusal, "error"),
+    "regexp_replace": Pattern(1, regex.refusal, "error"),
+    "regexp_substr": Pattern(1, regex.refusal, "error"),
+    "time_to_epoch": Pattern(1, time_read.refusal, "warning"),
+}
 
 # What asks a service of AWS about every message, and what to do instead.
 CLOUD: Mapping[str, str] = {
     "aws_lambda": "run the function on the stream that the rule forwards to",
+    "get_dynamodb": "keep it as a threshold of the device, or let devices send it",
     "get_registry_data": "let devices send it, or keep it as a threshold of the device",
     "get_secret": "a statement needs none: sinks take credentials from the environment",
     "get_thing_shadow": "let devices send the reported state with their messages",
