@@ -5,7 +5,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check servers packaging bench clean
+.PHONY: help demo test quick check servers fuzz packaging bench clean
 
 # No recipe may reach a real account: the credentials are fake, whatever the shell had set.
 export AWS_ACCESS_KEY_ID := testing
@@ -76,6 +76,13 @@ packaging: $(ready) ## the wheel in a fresh environment, its command run outside
 	  (cd "$$scratch" && venv/bin/streamgauge --version && venv/bin/streamgauge --help >help.txt && \
 	    venv/bin/python -c 'from streamgauge import Pipeline'); \
 	  echo "packaging: the installed command and the library face work"
+
+fuzz: $(ready) ## statements and messages by chance for a minute, guided by coverage
+	@.venv/bin/python -c 'import atheris' 2>/dev/null || { \
+	  echo "fuzz: skipped: there is no atheris for this Python; pip install atheris" >&2; \
+	  [ "$$STREAMGAUGE_REQUIRE_SERVERS" != 1 ]; }
+	@! .venv/bin/python -c 'import atheris' 2>/dev/null || \
+	  .venv/bin/python tests/fuzz/fuzz_sql.py --seconds 60 2>.fuzz-log || { tail -40 .fuzz-log; exit 1; }
 
 bench: $(ready) ## every bench in its quick form, JSON out
 	@set -e; for bench in bench/*.py; do .venv/bin/python "$$bench" --quick; done

@@ -15,9 +15,11 @@ instrumentation and the machine may be busy; they find what grows without bound.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 statement_seconds_max = 5.0
 message_seconds_max = 2.0
@@ -51,6 +53,27 @@ STATEMENTS = (
 )
 
 
+SCALARS = (None, True, False, 0, 1, -1, 2**53 + 1, 10**33, 10**40, 0.1, 1e-7, 1e300, 5e-324, 2.5)
+TEXTS = (
+    *(
+        "",
+        "true",
+        "FALSE",
+        "5",
+        "-1.5e3",
+        "1e999",
+        "abc",
+        "a|b",
+        "(a+)+$",
+        "(?<n>x)",
+        "[[a-z]&&[b]]",
+    ),
+    *("$1", "${n}", "\\d{2,}", "base64", "eyJhIjoxfQ==", "\u00e9\u4e2d\U0001f600", "x" * 2000),
+    *("yyyy-MM-dd'T'HH:mm:ss.SSSZ", "G C YY xxxx ww e EEEE D MMMM a K h k z ZZ ZZZ", "VV [z] X O"),
+    *("UTC", "Europe/Berlin", "2020-04-03 09:45:18 UTC+01:00", "2015-12-18", "enrichArray"),
+)
+
+
 def statements(data: bytes) -> None:
     """Compile a text as a statement and as a template; apply what can be applied."""
     if data[:1] < b"\x80":
@@ -75,9 +98,31 @@ def statements(data: bytes) -> None:
 
 
 def payloads(data: bytes) -> None:
-    """Apply every form of the language to a message."""
+    """Apply every form of the language to a message: bytes as they are, or JSON made of them."""
+    if data[:1] >= b"\x20":
+        rest = iter(data[1:])
+        members = {name: value(rest, 0) for name in "abcde"}
+        data = json.dumps(members).encode()
     for rule in RULES:
         apply(rule, data)
+
+
+def value(rest: Iterator[int], depth: int) -> object:
+    """Make a JSON value of the bytes that are left."""
+    byte = next(rest, 0)
+    kind, size = byte % 8, byte // 8
+    if kind < 2 and depth < 8:
+        items = [value(rest, depth + 1) for _ in range(size % 4)]
+        return items if kind else {"abcdn"[n % 5]: item for n, item in enumerate(items)}
+    if kind == 2:
+        return SCALARS[size % len(SCALARS)]
+    if kind == 3:
+        return TEXTS[size % len(TEXTS)]
+    if kind == 4:
+        return size * 1000 - 16_000
+    if kind == 5:
+        return (size - 16) * 10.0 ** (next(rest, 0) - 128)
+    return bytes(next(rest, 65) for _ in range(size)).decode("latin-1")
 
 
 def apply(rule: Rule, payload: bytes) -> None:
