@@ -4,7 +4,7 @@ Semantics: the AWS IoT Core developer guide. Where the guide is silent, the choi
 `regexp_substr` without a match is Undefined; a replacement that names a group that is not there
 makes `regexp_replace` Undefined, whether there is a match or not; a search that could take more
 than `regex.steps_max` steps is Undefined, and so are more than `replacements_max` replacements and
-those that could take more than `replacing_steps_max` steps.
+those that could take more than `replacing_steps_max` steps, and \\B in long texts beyond ASCII.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .values import Value, text_chars_max
 
 replacements_max = 1 << 13
 replacing_steps_max = 1 << 24
+inside_bytes_max = 1 << 13  # of a text with other than ASCII in which \B is looked for
 _BYTES_MAX = 4 * text_chars_max
 
 
@@ -27,6 +28,8 @@ def _prepared(whole: str, regex: str, captures: bool = False) -> tuple[Pattern, 
     """What finds and where, None where it cannot be had within bounds."""
     pattern, data = pattern_for(regex, whole, captures), utf8(whole)
     if pattern is None or data is None or pattern.size * len(data) > steps_max:
+        return None
+    if pattern.translation.inside and len(data) > inside_bytes_max and not data.isascii():
         return None
     return pattern, data
 
@@ -72,38 +75,39 @@ def _replace(whole: str, regex: str, template: str) -> Value:
 
 
 def _replaced(pattern: Pattern, data: bytes, parts: list[bytes | int]) -> Value:
+    fixed = b"".join(part for part in parts if isinstance(part, bytes))
+    has_groups = any(isinstance(part, int) for part in parts)
     done: list[bytes] = []
-    size = steps = copied = start = 0
-    for _ in range(replacements_max + 1):
-        found = _found(pattern, data, start) if start <= len(data) else None
-        steps += _steps(pattern, data, start, found)
-        if steps > replacing_steps_max:
-            return UNSET
-        if found is None:
-            return (b"".join(done) + data[copied:]).decode()
+    size = seen = copied = start = 0
+    while start <= len(data) and (found := _found(pattern, data, start)) is not None:
         first, last = found.span()
-        done.append(data[copied:first])
-        done += [found.group(part) or b"" if isinstance(part, int) else part for part in parts]
-        size += first - copied + sum(map(len, done[len(done) - len(parts) :]))
-        if size > _BYTES_MAX:
+        seen += _reach(pattern, data, last) - start
+        new = _filled(parts, found) if has_groups else fixed
+        done += (data[copied:first], new)
+        size += first - copied + len(new)
+        if len(done) > 2 * replacements_max or size > _BYTES_MAX:
+            return UNSET
+        if seen * pattern.size > replacing_steps_max:
             return UNSET
         copied = last
         start = last if last > first else _following(data, last)
-    return UNSET
+    return (b"".join(done) + data[copied:]).decode()
 
 
-def _steps(pattern: Pattern, data: bytes, start: int, found: Any) -> int:
-    """How many steps a search may have taken: bytes seen, times the size of the program.
+def _filled(parts: list[bytes | int], found: Any) -> bytes:
+    return b"".join(found.group(p) or b"" if isinstance(p, int) else p for p in parts)
 
-    RE2 may look beyond a match for a better one. How far, to the end of the text at worst, depends:
-    without loops as far as the program is long; and where nothing branches, what is looked through
-    for one match is not looked through in vain again for the next.
+
+def _reach(pattern: Pattern, data: bytes, last: int) -> int:
+    """How far RE2 may have looked to be sure that a match ends where it does.
+
+    Without loops that is as far as the program is long, and where nothing branches what is looked
+    through for one match is not looked through in vain for the next: else to the end of the text.
     """
-    seen = max(len(data) - start, 0)
     translation = pattern.translation
-    if found is not None and not (translation.looped and translation.branching):
-        seen = min(seen, found.end() - start + pattern.size * (not translation.looped))
-    return seen * pattern.size
+    if translation.looped:
+        return len(data) if translation.branching else last
+    return min(last + pattern.size, len(data))
 
 
 def _following(data: bytes, at: int) -> int:

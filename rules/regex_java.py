@@ -43,7 +43,8 @@ class Translation:
 
     groups: how many capture; names: the numbers of those that have a name. looped: whether a match
     may be longer than the pattern says. branching: whether a part of it may be left out or has
-    alternatives, other than a single character.
+    alternatives, other than a single character. inside: whether it has \\B, which RE2 sees within
+    characters too.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Translation:
     names: Mapping[str, int]
     looped: bool
     branching: bool
+    inside: bool
 
 
 def translate(pattern: str) -> Translation:
@@ -79,7 +81,9 @@ class _Translator(Reader):
         if self.open:
             self.fail("a group that is not closed", self.open[-1][0])
         text = "".join(self.parts)
-        return Translation(text, self.groups, self.names, self.looped, self.branching)
+        return Translation(
+            text, self.groups, self.names, self.looped, self.branching, "\\B" in self.parts
+        )
 
     def _next(self) -> None:
         at = self.at

@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from streamgauge.rules import regex
 from streamgauge.rules.regex import patterns_max, refusal, steps_max
-from streamgauge.rules.regex_functions import FUNCTIONS, replacements_max
+from streamgauge.rules.regex_functions import FUNCTIONS, inside_bytes_max, replacements_max
 from streamgauge.rules.regex_java import pattern_chars_max
 from streamgauge.rules.values import text_chars_max
 
@@ -186,6 +186,14 @@ def test_steps_are_bounded() -> None:
     assert matches("a" * (fits + 1), wide) is UNSET
     assert replace("a" * 4000, wide + "|a", "x") is UNSET
     assert replace(LONG, "a(?:.*b)?", "x") is UNSET
+
+
+def test_the_inside_of_characters_is_looked_at_in_short_texts() -> None:
+    text = "a\u00e9" * (inside_bytes_max // 3) + "a"
+    assert matches(text, "\\B") is False
+    assert replace(text, "\\b", "") == text
+    assert matches(text + "\u00e9a", "\\B") is UNSET
+    assert matches(LONG, "\\B") is True
 
 
 def test_replacements_are_bounded() -> None:
