@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
-from .time_zones import UTC_ZONE, Zone, fixed, is_id, zone_of
+from .time_zones import UTC_ZONE, Zone, fixed, id_chars_max, zone_ids, zone_of
 
 failed = -1
 offset_seconds_max = 18 * 3600  # of a zone, as java has it
 _long_max = 2**63 - 1
-_zone_id_chars_max = 36
 _DIGITS = re.compile(r"[0-9]*")
 _DIGIT_PAIR = re.compile(r"[0-9]{2}")
 
@@ -35,6 +35,12 @@ NAMES = {
     "Australia/Adelaide": "ACST ACDT", "Australia/Perth": "AWST", "Pacific/Auckland": "NZST NZDT",
 }  # fmt: skip
 _PLACES = {name: place for place, names in NAMES.items() for name in names.split()}
+
+
+@cache
+def _starts() -> frozenset[str]:
+    """Return what ids and names begin with: most of what is no zone is told by it."""
+    return frozenset(name[:2] for name in {*zone_ids(), *_PLACES})
 
 
 @dataclass
@@ -225,12 +231,13 @@ class ZoneName:
 
     def _of_database(self, parsed: Parsed, text: str, at: int, end: int) -> int:
         """Take the longest id or name that stands there."""
-        for length in range(min(_zone_id_chars_max, end - at), 0, -1):
-            name = text[at : at + length]
-            if self.by_name:
-                name = _PLACES.get(name, name)
-            if is_id(name):
-                return _zone_put(parsed, zone_of(name), at + length)
+        if text[at : min(at + 2, end)] in _starts():
+            for last in range(min(at + id_chars_max, end), at, -1):
+                name = text[at:last]
+                if self.by_name:
+                    name = _PLACES.get(name, name)
+                if name in zone_ids():
+                    return _zone_put(parsed, zone_of(name), last)
         return _zone_put(parsed, UTC_ZONE, at + 1) if text.startswith("Z", at, end) else failed
 
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from .time_calendar import cycle_days
 
-zone_chars_max = 64
+id_chars_max = 64
 zones_max = 1024  # that are kept
 
 _DATA = files("tzdata")
@@ -69,16 +69,12 @@ def zone_of(name: str) -> Zone | None:
 
     Ids are case-sensitive. Offsets are +hh, +hh:mm, +hh:mm:ss, also without colons, up to 23:59:59.
     """
-    return None if len(name) > zone_chars_max else _known(name)
-
-
-def is_id(name: str) -> bool:
-    """Tell whether the tz database has a zone with this id."""
-    return name in _ids()
+    return None if len(name) > id_chars_max else _known(name)
 
 
 @cache
-def _ids() -> frozenset[str]:
+def zone_ids() -> frozenset[str]:
+    """Return the ids of the tz database's zones."""
     named = _DATA.joinpath("zones").read_text("utf-8").split()
     return frozenset(named) - {"Factory"}  # which stands for a zone that was not set
 
@@ -87,7 +83,7 @@ def _ids() -> frozenset[str]:
 def _known(name: str) -> Zone | None:
     if name == UTC_ZONE.id:
         return UTC_ZONE
-    if name in _ids():
+    if name in zone_ids():
         with _DATA.joinpath("zoneinfo", *name.split("/")).open("rb") as data:
             return Zone(name, ZoneInfo.from_file(data, name))
     found = _OFFSET.fullmatch(name)
