@@ -219,7 +219,7 @@ def _time_ms(value: Value) -> int | None:
     number = number_of(value)
     if type(number) is not Decimal or not number.is_finite():
         return None
-    time_ms = int(number.to_integral_value("ROUND_FLOOR")) if abs(number) < 2**64 else 2**64
+    time_ms = int(number.to_integral_value("ROUND_FLOOR")) if number.copy_abs() < 2**64 else 2**64
     return time_ms if -time_ms_max - 1 <= time_ms <= time_ms_max else None
 
 

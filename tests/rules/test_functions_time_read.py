@@ -115,6 +115,9 @@ def test_it_reads_what_parse_time_writes(time: int, zone: str) -> None:
         ("2020-01-05 0.123456789", "yyyy-MM-dd s.SSSSSSSSS", 1578182400123),
         ("1969-12-31 23:59:59.9999", "yyyy-MM-dd HH:mm:ss.SSSS", -1),  # floored
         ("2020-01-05 86399999", "yyyy-MM-dd A", 1578268799999),
+        ("2020-01-05 86399999 999500000", "yyyy-MM-dd A n", 1578268799999),
+        ("2020-01-05 10:30", "yyyy-MM-dd [HH:ss.]HH:mm", 1578220200000),  # nothing stays of [ ]
+        ("-1 2 1", "u y D", -62198755200000),  # 2 BC
         ("2020-01-05Z", "yyyy-MM-ddX", 1578182400000),
         ("2020-01-05+01", "yyyy-MM-ddX", 1578178800000),
         ("2020-01-05+0130", "yyyy-MM-ddX", 1578177000000),
@@ -165,6 +168,11 @@ def test_what_is_missing_of_the_time_of_day_is_nought(
         ("0000-01-01", "yyyy-MM-dd"),  # of an era
         ("12020-01-01", "yyyy-MM-dd"),  # needs a plus
         ("+2020-01-01", "yyyy-MM-dd"),
+        ("-0-1-1", "u-M-d"),
+        ("20200105", "yMMd"),  # where the year ends is not known
+        ("20200105", "yMMppdd"),
+        ("0501-2020", "dMMu"),
+        ("2020-01-05 86399999 998500000", "yyyy-MM-dd A n"),
         ("2021 366", "yyyy DDD"),
         ("Mon 2020-01-05", "E yyyy-MM-dd"),
         ("2020-01-05 2020-02", "yyyy-MM-dd yyyy-MM"),
