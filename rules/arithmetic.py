@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..engine.batch import Bools
+from . import branches, distinct
 from .columns import (
     Frame,
     Mask,
     Numbers,
+    Truths,
     UnprovableError,
     either,
     exact_max,
@@ -26,16 +28,34 @@ from .columns import (
     unit,
 )
 from .interpret import Dialect
-from .tree import Binary, Literal, Node, Unary
+from .tree import Binary, Call, Case, Cast, Literal, Node, Unary
 from .values import is_whole
 
 NumberStep = Callable[[Frame], Numbers]
+TruthStep = Callable[[Frame], Truths]
 
 growth = 1.0 + 2.0**-40  # the rounding of the bounds themselves
 
 
-def numbers(node: Node, dialect: Dialect) -> NumberStep:
-    """Return the function that computes a node for each row.
+Condition = Callable[[Node, Dialect], TruthStep]
+
+
+def numbers(node: Node, dialect: Dialect, condition: Condition) -> NumberStep:
+    """Return the function that computes a node, as an operand of arithmetic, for each row.
+
+    `condition` makes the steps of what CASE asks. What has no form of its own is evaluated once for
+    each combination of what it reads. Raises UnprovableError where it reads more than columns hold.
+    """
+    try:
+        if isinstance(node, Case):
+            return choice(node, dialect, condition)
+        return native(node, dialect, condition)
+    except UnprovableError:
+        return distinct.numbers(node, dialect)
+
+
+def native(node: Node, dialect: Dialect, condition: Condition) -> NumberStep:
+    """Return the function that computes a node which gives a number or Undefined, nothing else.
 
     Raises UnprovableError where the node has no columnar form.
     """
@@ -46,15 +66,32 @@ def numbers(node: Node, dialect: Dialect) -> NumberStep:
     if source is not None:
         return lambda frame: frame.leaf(source).numbers()
     if isinstance(node, Unary) and node.sign == "-":
-        operand = numbers(node.operand, dialect)
+        operand = numbers(node.operand, dialect, condition)
         return lambda frame: _negated(operand(frame))
     if isinstance(node, Binary) and node.sign in "+-*/%":
         apply = _APPLY[node.sign]
         if node.sign == "/" and dialect.int_division == "int":
             apply = _cut_quotient
-        left, right = numbers(node.left, dialect), numbers(node.right, dialect)
+        left = numbers(node.left, dialect, condition)
+        right = numbers(node.right, dialect, condition)
         return lambda frame: _applied(apply, left(frame), right(frame))
+    if isinstance(node, Call) and node.name in ("mod", "remainder") and len(node.arguments) == 2:
+        return native(Binary(node.at, "%", *node.arguments), dialect, condition)
+    if isinstance(node, Call | Cast):
+        return branches.function(node, lambda part: numbers(part, dialect, condition))
     raise UnprovableError
+
+
+def choice(node: Case, dialect: Dialect, condition: Condition) -> NumberStep:
+    """Return the function that computes a CASE whose results are numbers.
+
+    Raises UnprovableError where a result has no columnar form.
+    """
+
+    def equal(subject: Node, test: Node) -> TruthStep:
+        return condition(Binary(test.at, "=", subject, test), dialect)
+
+    return branches.case(node, lambda part: numbers(part, dialect, condition), equal)
 
 
 def _constant(value: Any) -> Numbers:

@@ -134,19 +134,27 @@ class Source:
 class Frame:
     """One batch under evaluation, with what was derived from its columns."""
 
-    __slots__ = ("batch", "rows", "_leaves")
+    __slots__ = ("_codes", "_leaves", "batch", "rows")
 
     def __init__(self, batch: Batch) -> None:
         """Begin with nothing derived."""
         self.batch = batch
         self.rows = len(batch)
         self._leaves: dict[str, Leaf] = {}
+        self._codes: dict[str, Any] = {}
 
     def leaf(self, source: Source) -> Leaf:
         """Return a column as a leaf, derived once however often the condition names it."""
         found = self._leaves.get(source.key)
         if found is None:
             found = self._leaves[source.key] = Leaf(source.read(self.batch))
+        return found
+
+    def coded(self, source: Source, code: Callable[[Column], Any]) -> Any:
+        """Return what `code` makes of a column, made once; there is one such function."""
+        found = self._codes.get(source.key)
+        if found is None:
+            found = self._codes[source.key] = code(source.read(self.batch))
         return found
 
 

@@ -25,7 +25,8 @@ import numpy as np
 from msgspec import UNSET
 
 from ..engine.batch import Bools, Kind
-from .arithmetic import NumberStep, growth, numbers
+from . import distinct
+from .arithmetic import NumberStep, growth, native, numbers
 from .columns import (
     Frame,
     Leaf,
@@ -39,11 +40,13 @@ from .columns import (
     source_of,
 )
 from .interpret import Dialect
-from .tree import COMPARISON, Binary, Literal, Logic, Node, Unary
+from .tree import COMPARISON, ArrayLiteral, Binary, Call, Literal, Logic, Node, Unary
 from .values import ORDER, exact, number_of, truth_of
 
 TruthStep = Callable[[Frame], Truths]
 Test = Callable[[Any, Any], Any]
+
+items_max = 16  # of IN, up to which each is compared over the column
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -63,9 +66,21 @@ def condition(node: Node, dialect: Dialect) -> TruthStep:
     if isinstance(node, Literal):
         return _constant(truth_of(node.value))
     source = source_of(node)
+    if source is not None:
+        return lambda frame: _booleans(frame.leaf(source))
+    kinds = _kinds_told(node)
+    return distinct.truths(node, dialect) if kinds is None else kinds
+
+
+def _kinds_told(node: Node) -> TruthStep | None:
+    """Return the step of isNull and isUndefined of a column."""
+    told = {"isnull": Kind.NULL, "isundefined": Kind.UNDEFINED}
+    if not (isinstance(node, Call) and node.name in told and len(node.arguments) == 1):
+        return None
+    source, kind = source_of(node.arguments[0]), told[node.name]
     if source is None:
-        raise UnprovableError
-    return lambda frame: _booleans(frame.leaf(source))
+        return None
+    return lambda frame: Truths(frame.leaf(source).column.kind == kind)
 
 
 def _logic(node: Logic, dialect: Dialect) -> TruthStep:
@@ -76,11 +91,16 @@ def _logic(node: Logic, dialect: Dialect) -> TruthStep:
 
 def _comparison(node: Binary, dialect: Dialect) -> TruthStep:
     left, right, sign = node.left, node.right, node.sign
+    if sign == "IN":
+        return _within(node, dialect)
     if isinstance(left, Literal):
         left, right, sign = right, left, _MIRRORED.get(sign, sign)
     if sign in ORDER:
         return _ordering(sign, left, right, dialect)
-    equal = _equality(left, right, dialect)
+    try:
+        equal = _equality(left, right, dialect)
+    except UnprovableError:
+        return distinct.truths(node, dialect)
     return equal if sign == "=" else lambda frame: _inverted(equal(frame))
 
 
@@ -145,7 +165,7 @@ def _ordering(sign: str, left: Node, right: Node, dialect: Dialect) -> TruthStep
         return _against_literal(sign, first, right.value)
     if first is not None and second is not None:
         return lambda frame: _leaves_ordered(test, frame.leaf(first), frame.leaf(second))
-    a, b = numbers(left, dialect), numbers(right, dialect)
+    a, b = numbers(left, dialect, condition), numbers(right, dialect, condition)
     return lambda frame: _proven(test, a(frame), b(frame))
 
 
@@ -184,13 +204,34 @@ def _equality(left: Node, right: Node, dialect: Dialect) -> TruthStep:
     if first is None:
         left, right, first, second = right, left, second, first
     if first is None:
-        a, b = numbers(left, dialect), numbers(right, dialect)
+        a, b = native(left, dialect, condition), native(right, dialect, condition)
         return lambda frame: _proven(operator.eq, a(frame), b(frame))
     if second is not None:
         return lambda frame: _leaves_equal(frame.leaf(first), frame.leaf(second))
     if isinstance(right, Literal):
         return _equals_literal(first, right.value)
-    return _equals_computed(first, numbers(right, dialect))
+    return _equals_computed(first, native(right, dialect, condition))
+
+
+def _within(node: Binary, dialect: Dialect) -> TruthStep:
+    """Return the step of x IN [literals]: one that equals it is enough."""
+    source, array = source_of(node.left), node.right
+    items = array.items if isinstance(array, ArrayLiteral) else ()
+    short = 1 <= len(items) <= items_max and all(isinstance(item, Literal) for item in items)
+    if source is None or not short or any(item.value is UNSET for item in items):  # type: ignore
+        return distinct.truths(node, dialect)
+    if any(type(item.value) is str for item in items):  # type: ignore[attr-defined]
+        return distinct.truths(node, dialect)
+    steps = [_equals_literal(source, item.value) for item in items]  # type: ignore[attr-defined]
+
+    def step(frame: Frame) -> Truths:
+        first, *others = [equal(frame) for equal in steps]
+        for other in others:
+            first.true = first.true | other.true
+            first.unproven = either(first.unproven, other.unproven)
+        return first
+
+    return step
 
 
 def _equals_literal(source: Source, value: Any) -> TruthStep:

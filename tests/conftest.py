@@ -55,6 +55,7 @@ class Shared(MetaPathFinder):
 
     homes = {
         "aggregates": "engine/aggregates.py",
+        "drawn_sql": "rules/drawn_sql.py",
         "sql_cases": "rules/sql_cases.py",
         "bridge_rig": "producers/bridge_rig.py",
         "archives": "engine/archives.py",
