@@ -67,6 +67,7 @@ def test_each_element_is_enriched(added: dict[str, int], elements: list[dict[str
 
 def test_nothing_else_is_enriched() -> None:
     assert call("transform", "EnrichArray", {}, []) is UNSET
+    assert call("transform", "enrichArray", {"k": "\ud800"}, [{}]) is UNSET
     for value in EACH:
         if type(value) is not dict:
             assert call("transform", "enrichArray", value, []) is UNSET
