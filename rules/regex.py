@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import re2
-
 from .arguments import utf8
 from .regex_java import END, Translation, pattern_chars_max, translate
 from .regex_reader import Refused
@@ -67,6 +65,8 @@ def _kept(pattern: str, end: str, captures: bool) -> Pattern | None:
 
 
 def _compile(pattern: str, end: str, captures: bool) -> Pattern:
+    import re2  # loaded by the first rule with a pattern, not by everyone who has none
+
     translation = translate(pattern)
     options = re2.Options()
     options.max_mem = memory_bytes_max
