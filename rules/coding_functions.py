@@ -70,6 +70,7 @@ def _value_of(data: bytes) -> Value:
         characters = data.decode()
     except UnicodeDecodeError:
         return None
+    # msgspec refuses halves of surrogate pairs itself, though nothing promises that it will.
     if depth(data) > DEPTH_MAX or lone_surrogate(data):
         return characters
     try:

@@ -65,7 +65,7 @@ def _kept(pattern: str, end: str, captures: bool) -> Pattern | None:
 
 
 def _compile(pattern: str, end: str, captures: bool) -> Pattern:
-    import re2  # a statement without patterns needs no RE2, and the library starts sooner
+    import re2  # loaded by the first rule with a pattern, not by everyone who has none
 
     translation = translate(pattern)
     options = re2.Options()

@@ -30,7 +30,7 @@ sets_depth_max = 32
 END = "\0"  # stands for `$` in a translation; no translation has this character otherwise
 
 _GROUP_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
-_REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}", re.ASCII)
+_REPEAT = re.compile(r"\{(\d+)(?:(,)(\d*))?\}", re.ASCII)
 _FLAGS = re.compile(r"([a-zA-Z]*)(?:-([a-zA-Z]*))?([:)])")
 _LOOKAROUND = {"=": "lookahead", "!": "lookahead", "<=": "lookbehind", "<!": "lookbehind"}
 _CASED = [["p{Lu}"], ["p{Ll}"], ["p{Lt}"], ["p{Lu}", "p{Ll}", "p{Lt}"]]  # the last: where (?i)
@@ -173,10 +173,7 @@ class _Translator(Reader):
 
     def _escaped_set(self, at: int) -> Characters | None:
         """A set by escape, with both cases of its ASCII letters where the pattern asks for them."""
-        try:
-            found = self.escaped_set()
-        except NamesCombined:
-            self.fail("this combination of Unicode's sets is not known here", at)
+        found = self.escaped_set()
         self.unicode_sets += found is not None and bool(found.names)
         if self.unicode_sets > unicode_sets_max:
             self.fail(f"more than {unicode_sets_max} sets of Unicode", at)
@@ -261,8 +258,6 @@ class _Translator(Reader):
         self.at = found.end()
         least = int(found[1])
         most = int(found[3]) if found[3] else None if found[2] else least
-        if found[3] and not found[2]:
-            self.fail("{ without a number of repetitions", at)
         if most is not None and most < least:
             self.fail("the bounds of a repetition are the wrong way round", at)
         if max(least, most or 0) > repeats_max:

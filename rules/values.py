@@ -195,6 +195,9 @@ def _scalar(value: Value) -> str:
     if type(value) is Decimal:
         return number_text(value)
     if type(value) in (int, float):
+        quick = repr(value)  # most numbers stand there as they are
+        if len(quick) < digits_max and "e" not in quick and not quick.endswith(".0"):
+            return quick if quick != "-0" else "0"
         number = exact(value)
         return "null" if number is UNSET else number_text(number)
     return json.dumps(value, ensure_ascii=False)

@@ -67,6 +67,7 @@ def test_each_element_is_enriched(added: dict[str, int], elements: list[dict[str
 
 def test_nothing_else_is_enriched() -> None:
     assert call("transform", "EnrichArray", {}, []) is UNSET
+    assert call("transform", "enrichArray", {"k": "\ud800"}, [{}]) is UNSET
     for value in EACH:
         if type(value) is not dict:
             assert call("transform", "enrichArray", value, []) is UNSET
@@ -83,3 +84,16 @@ def test_what_is_enriched_has_an_end(size: int, count: int, key: str) -> None:
     expected = [{**element, **added} for element in elements]
     fits = len(json.dumps(expected, separators=(",", ":"))) <= text_chars_max
     assert call("transform", "enrichArray", added, elements) == (expected if fits else UNSET)
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 1])
+def test_what_is_enriched_ends_at_the_byte(spare: int) -> None:
+    element, added = {"v": "y" * 90, "w": ""}, {"v": "x" * 100}
+    count = (text_chars_max - 3000) // len(json.dumps({**element, **added}, separators=(",", ":")))
+    elements = [dict(element) for _ in range(count)]
+    expected = [{**element, **added} for element in elements]
+    rest = text_chars_max - len(json.dumps(expected, separators=(",", ":")))
+    elements[-1]["w"] = expected[-1]["w"] = "z" * (rest - spare)
+    assert len(json.dumps(expected, separators=(",", ":"))) == text_chars_max - spare
+    result = call("transform", "enrichArray", added, elements)
+    assert result == (expected if spare >= 0 else UNSET)

@@ -7,10 +7,12 @@ random: `matches`, `substr` (absent: no match) and `replaced` (absent: a bad rep
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
+import re2
 from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from streamgauge.rules import regex
 from streamgauge.rules.regex import patterns_max, refusal, steps_max
 from streamgauge.rules.regex_functions import FUNCTIONS, inside_bytes_max, replacements_max
 from streamgauge.rules.regex_java import pattern_chars_max
+from streamgauge.rules.regex_sets import Characters
 from streamgauge.rules.values import text_chars_max
 
 JAVA = [
@@ -81,6 +84,14 @@ def test_what_java_finds_is_found(case: dict[str, Any]) -> None:
         ("(?U)\\w", "flag U", 0),
         ("a\\p{InGreek}", "{InGreek}", 1),
         ("[\\w&&\\p{L}]", "Unicode", 0),
+        ("(?iu)[a\\w]", "mode (?iu)", 5),
+        ("(?iu)[a[^b]]", "mode (?iu)", 5),
+        ("(?i)x\\P{Lu}", "one case alone", 5),
+        ("[a[^\\p{L}b]]", "Unicode", 0),
+        ("a\\ud800", "surrogate", 1),
+        ("a\\ud800\\u0041", "surrogate", 1),
+        ("[\\udc00]", "surrogate", 1),
+        ("[\ud800]", "surrogate", 1),
         ("a{1001}", "1,000 repetitions", 1),
         ("(?:a{999}){999}", "RE2", None),
         ("\\p{L}" * 21, "20 sets of Unicode", 100),
@@ -203,6 +214,33 @@ def test_replacements_are_bounded() -> None:
     assert replace("ab" * 100, "a", "x" * (text_chars_max // 100 - 1)) is not UNSET
     assert replace("ab" * 100, "a", "x" * (text_chars_max // 100)) is UNSET
     assert replace("a" * 1000, "a", LONG) is UNSET
+
+
+def test_what_would_be_too_long_is_not_built() -> None:
+    tracemalloc.start()
+    try:
+        assert replace("a" * 8000, "a", LONG[:10_000]) is UNSET
+        assert tracemalloc.get_traced_memory()[1] < 20 * text_chars_max
+    finally:
+        tracemalloc.stop()
+
+
+ranges = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted).map(tuple))
+
+
+@given(ranges, ranges)
+def test_sets_are_combined_as_sets(a: Any, b: Any) -> None:
+    def points(found: Characters) -> set[int]:
+        return {point for low, high in found.ranges for point in range(low, min(high, 50) + 1)}
+
+    one, other = Characters(list(a)), Characters(list(b))
+    assert points(one.complement()) == set(range(51)) - points(one)
+    assert points(one.intersection(other)) == points(one) & points(other)
+    text = "".join(map(chr, range(51)))
+    found = re2.compile(one.re2().encode()).findall(text.encode())
+    assert {ord(character) for character in found} == points(one)
+    one.join(other)
+    assert points(one) == points(Characters([*a, *b]))
 
 
 def test_ordinary_replacing_in_long_texts_stays_within_bounds() -> None:

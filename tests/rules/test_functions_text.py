@@ -1,5 +1,6 @@
 """The functions on texts: what they say of chosen values, and what holds of all texts."""
 
+import tracemalloc
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from streamgauge.rules.values import exact, text_chars_max
 
 whole_texts = st.text(max_size=20)
 indexes = st.one_of(st.integers(-30, 30), st.integers(), st.integers(-80, 80).map(lambda n: n / 8))
+short_integers = st.integers(-(10**33), 10**33)  # of at most 34 digits
 LONG = "x" * text_chars_max
 
 
@@ -80,7 +82,7 @@ def test_replace_agrees_with_indexof(whole: str, old: str, new: str) -> None:
     assert call("replace", whole, old, new) == "".join(parts) + rest
 
 
-@given(st.lists(st.one_of(st.integers(), whole_texts, st.lists(st.integers(), max_size=3))))
+@given(st.lists(st.one_of(short_integers, whole_texts, st.lists(st.integers(), max_size=3))))
 def test_concat_keeps_all_in_order(arguments: list[Any]) -> None:
     result = call("concat", *arguments)
     if len(arguments) < 2:
@@ -108,6 +110,17 @@ def test_growth_ends_at_the_longest_text() -> None:
     assert call("upper", "ß" * (half + 1)) is UNSET
     assert call("length", LONG) == text_chars_max
     assert call("length", LONG + "x") is UNSET
+
+
+def test_what_would_be_too_long_is_not_built() -> None:
+    tracemalloc.start()
+    try:
+        assert call("replace", LONG, "", LONG[:1000]) is UNSET
+        assert call("concat", *[LONG] * 500) is UNSET
+        assert call("concat", [1], *[LONG] * 500) is UNSET
+        assert tracemalloc.get_traced_memory()[1] < 20 * text_chars_max
+    finally:
+        tracemalloc.stop()
 
 
 def test_arrays_end_at_as_many_bytes() -> None:
