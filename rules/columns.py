@@ -158,18 +158,18 @@ class Frame:
         return found
 
 
-class Remembered(dict[str, Any]):
+class Remembered(dict[str | None, Any]):
     """The results of a function of topics, so that each topic is looked at once."""
 
-    def __init__(self, function: Callable[[str], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         """Remember nothing yet."""
         super().__init__()
         self.function = function
 
-    def __missing__(self, topic: str) -> Any:
+    def __missing__(self, topic: str | None) -> Any:
         """Apply the function; forget all where there are too many topics."""
         found = self.function(topic)
-        if len(topic) <= topic_chars_max:
+        if topic is None or len(topic) <= topic_chars_max:
             if len(self) >= topics_max:
                 self.clear()
             self[topic] = found

@@ -81,10 +81,7 @@ class RuleFilter:
         return verdicts
 
     def _from(self, batch: Batch, known: Remembered) -> Bytes:
-        texts = topic_texts(batch)
-        missing = int(Verdict.TOPIC_MISSING)
-        verdicts = [missing if text is None else known[text] for text in texts]
-        return np.frombuffer(bytearray(verdicts), np.uint8)
+        return np.frombuffer(bytearray(map(known.__getitem__, topic_texts(batch))), np.uint8)
 
     def _quick(self, batch: Batch) -> tuple[Bytes, Bools | None]:
         if self._step is None:
@@ -109,5 +106,10 @@ class RuleFilter:
                 verdicts[row] = Verdict.COSTLY
 
 
-def _topic_verdict(matches: Callable[[str], bool]) -> Callable[[str], int]:
-    return lambda topic: int(Verdict.PASS if matches(topic) else Verdict.TOPIC_MISMATCH)
+def _topic_verdict(matches: Callable[[str], bool]) -> Callable[[str | None], int]:
+    def verdict(topic: str | None) -> int:
+        if topic is None:
+            return Verdict.TOPIC_MISSING
+        return Verdict.PASS if matches(topic) else Verdict.TOPIC_MISMATCH
+
+    return verdict

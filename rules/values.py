@@ -196,7 +196,12 @@ def _scalar(value: Value) -> str:
         return number_text(value)
     if type(value) in (int, float):
         quick = repr(value)  # most numbers stand there as they are
-        if len(quick) < digits_max and "e" not in quick and not quick.endswith(".0"):
+        if (
+            len(quick) < digits_max
+            and quick[-1].isdigit()
+            and "e" not in quick
+            and quick[-2:] != ".0"
+        ):
             return quick if quick != "-0" else "0"
         number = exact(value)
         return "null" if number is UNSET else number_text(number)

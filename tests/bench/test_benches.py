@@ -52,6 +52,7 @@ def test_every_bench_is_run_here() -> None:
         "consume",
         "fleet",
         "producers",
+        "rules",
         "hosts",
         "hot_path",
         "imports",
@@ -203,6 +204,17 @@ def test_the_bench_of_the_hosts_gives_one_answer_for_every_form_of_fan_out() -> 
     assert len(alerts) == 4 and all(alerts.values())
     assert set(report["times_as_fast_as_ordered"]) == set(alerts) - {"ordered"}
     assert set(report["aims_reached"]) == {"fan_out"}
+
+
+def test_the_bench_of_the_rules_finds_columns_and_messages_agree() -> None:
+    report, talk = run("rules", "--rows", "200", "--repeat", "1")
+    assert report["answers_agree"] is True
+    assert len(report["cases"]) == 10 and "two comparisons" in talk
+    for case in report["cases"]:
+        assert case["answers_agree"] is True
+        assert_spread(case["ns_per_row"])
+        assert 0.0 <= case["share_handed_over"] <= 1.0
+    assert set(report["aims_reached"]) == {"two comparisons", "times_as_fast"}
 
 
 @pytest.mark.slow
