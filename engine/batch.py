@@ -73,6 +73,10 @@ class Kind(IntEnum):
     OBJECT = 6
 
 
+# As plain integers: the names of an enumeration take long to look up in a loop.
+_NULL, _NUMBER = int(Kind.NULL), int(Kind.NUMBER)
+
+
 class Column:
     """One field of every row of a batch.
 
@@ -107,26 +111,28 @@ class Column:
     @classmethod
     def of(cls, values: list[Any]) -> Column:
         """A column of Python values as a JSON decoder gives them; `UNSET` stands for Undefined."""
-        kind = np.fromiter((kind_of(v) for v in values), np.uint8, len(values))
-        numbers = (
-            float(v) + 0.0 if k == Kind.NUMBER else 0.0 for v, k in zip(values, kind, strict=True)
-        )
-        number = np.fromiter(numbers, np.float64, len(values))
-        other = [
-            None if k <= Kind.NULL or (k == Kind.NUMBER and abs(v) <= 1 << 53) else v
-            for v, k in zip(values, kind.tolist(), strict=True)
-        ]
-        return cls(kind, number, other if any(v is not None for v in other) else None)
+        kind = np.fromiter(map(_KINDS.__getitem__, map(type, values)), np.uint8, len(values))
+        number = np.zeros(len(values))
+        numeric = np.flatnonzero(kind == _NUMBER)
+        number[numeric] = [float(values[row]) + 0.0 for row in numeric.tolist()]
+        held = kind > _NULL
+        held[numeric] = [abs(values[row]) > 1 << 53 for row in numeric.tolist()]
+        if not held.any():
+            return cls(kind, number)
+        other: list[Any] = [None] * len(values)
+        for row in np.flatnonzero(held).tolist():
+            other[row] = values[row]
+        return cls(kind, number, other)
 
     def value(self, row: int) -> Any:
         """The Python value of one row: UNSET, None, bool, int, float, str, list or dict."""
         kind = self.kind[row]
         if self.other is not None and self.other[row] is not None:
             return self.other[row]
-        if kind == Kind.NUMBER:
+        if kind == _NUMBER:
             number = float(self.number[row])
             return int(number) if number.is_integer() else number
-        return None if kind == Kind.NULL else msgspec.UNSET
+        return None if kind == _NULL else msgspec.UNSET
 
 
 def kind_of(value: Any) -> int:
@@ -135,14 +141,14 @@ def kind_of(value: Any) -> int:
 
 
 _KINDS: dict[type, int] = {
-    msgspec.UnsetType: Kind.UNDEFINED,
-    type(None): Kind.NULL,
-    bool: Kind.BOOLEAN,
-    int: Kind.NUMBER,
-    float: Kind.NUMBER,
-    str: Kind.STRING,
-    list: Kind.ARRAY,
-    dict: Kind.OBJECT,
+    msgspec.UnsetType: int(Kind.UNDEFINED),
+    type(None): _NULL,
+    bool: int(Kind.BOOLEAN),
+    int: _NUMBER,
+    float: _NUMBER,
+    str: int(Kind.STRING),
+    list: int(Kind.ARRAY),
+    dict: int(Kind.OBJECT),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.batch import Bools
-from . import branches, distinct
+from . import branches, distinct, elements
 from .columns import (
     Frame,
     Mask,
@@ -28,7 +28,7 @@ from .columns import (
     unit,
 )
 from .interpret import Dialect
-from .tree import Binary, Call, Case, Cast, Literal, Node, Unary
+from .tree import Binary, Call, Case, Cast, Literal, Member, Node, Unary
 from .values import is_whole
 
 NumberStep = Callable[[Frame], Numbers]
@@ -77,6 +77,9 @@ def native(node: Node, dialect: Dialect, condition: Condition) -> NumberStep:
         return lambda frame: _applied(apply, left(frame), right(frame))
     if isinstance(node, Call) and node.name in ("mod", "remainder") and len(node.arguments) == 2:
         return native(Binary(node.at, "%", *node.arguments), dialect, condition)
+    if isinstance(node, Member) or (isinstance(node, Call) and node.name == "get"):
+        cells = elements.picked(node, dialect, condition)
+        return lambda frame: branches.chosen(*cells(frame))
     if isinstance(node, Call | Cast):
         return branches.function(node, lambda part: numbers(part, dialect, condition))
     raise UnprovableError

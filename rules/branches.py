@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.batch import Bools, Floats, Kind
+from ..engine.batch import Bools, Column, Floats, Kind
 from .columns import (
     Frame,
     Leaf,
@@ -184,6 +184,13 @@ def _chosen(leaf: Leaf) -> Numbers:
     if other is not None and leaf.missing is not None:
         other &= ~leaf.missing
     return Numbers(leaf.value, leaf.error, leaf.missing, either(other, leaf.wide))
+
+
+def chosen(column: Column, unproven: Mask) -> Numbers:
+    """A computed column as a result, as above."""
+    found = _chosen(Leaf(column))
+    found.unproven = either(found.unproven, unproven)
+    return found
 
 
 def _default(source: Source, otherwise: NumberStep) -> NumberStep:

@@ -25,7 +25,7 @@ import numpy as np
 from msgspec import UNSET
 
 from ..engine.batch import Bools, Kind
-from . import distinct
+from . import distinct, elements
 from .arithmetic import NumberStep, growth, native, numbers
 from .columns import (
     Frame,
@@ -40,7 +40,7 @@ from .columns import (
     source_of,
 )
 from .interpret import Dialect
-from .tree import COMPARISON, ArrayLiteral, Binary, Call, Literal, Logic, Node, Unary
+from .tree import COMPARISON, ArrayLiteral, Binary, Call, Exists, Literal, Logic, Node, Unary
 from .values import ORDER, exact, number_of, truth_of
 
 TruthStep = Callable[[Frame], Truths]
@@ -68,6 +68,11 @@ def condition(node: Node, dialect: Dialect) -> TruthStep:
     source = source_of(node)
     if source is not None:
         return lambda frame: _booleans(frame.leaf(source))
+    if isinstance(node, Exists):
+        try:
+            return elements.exists(node, dialect, condition)
+        except UnprovableError:
+            pass  # one evaluation for each distinct source is left
     kinds = _kinds_told(node)
     return distinct.truths(node, dialect) if kinds is None else kinds
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from ..engine.batch import Batch, Bools, Bytes, Verdict
 from .columns import Frame, Remembered, Truths, UnprovableError
 from .conditions import condition
+from .elements import within_limits
 from .interpret import OLDER, Dialect, evaluate
 from .message import Row, topic_texts
 from .tree import Node
@@ -59,7 +60,8 @@ class RuleFilter:
         self._topics = None if matches is None else Remembered(_topic_verdict(matches))
         self._step: Callable[[Frame], Truths] | None = None
         self._definitions = definitions or {}
-        if where is not None and dialect.version != OLDER:  # columns do not tell 10.0 from 10
+        # Columns do not tell 10.0 from 10.
+        if where is not None and dialect.version != OLDER and within_limits(where):
             try:
                 self._step = condition(where, dialect)
             except UnprovableError:

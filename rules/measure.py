@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import UNSET
 
 from ..engine.batch import Batch, Bools, Column, Kind
-from . import distinct
+from . import distinct, elements
 from .columns import Frame, Mask, Truths, UnprovableError, either, source_of
 from .conditions import condition
 from .distinct import column_of
@@ -42,7 +42,7 @@ class RuleMeasure:
         self._dialect = dialect
         self._definitions = definitions
         self._step: CellStep | None = None
-        if dialect.version != OLDER:
+        if dialect.version != OLDER and elements.within_limits(node):
             try:
                 self._step = cells(node, dialect)
             except UnprovableError:
@@ -91,7 +91,7 @@ def cells(node: Node, dialect: Dialect) -> CellStep:
     try:
         exact = scaled(node, dialect)
     except UnprovableError:
-        return distinct.cells(node, dialect)
+        return _of_elements(node, dialect)
 
     def step(frame: Frame) -> Cells:
         found = exact(frame)
@@ -104,6 +104,13 @@ def cells(node: Node, dialect: Dialect) -> CellStep:
         return Column(kind, number), found.unproven
 
     return step
+
+
+def _of_elements(node: Node, dialect: Dialect) -> CellStep:
+    try:
+        return elements.picked(node, dialect, condition)
+    except UnprovableError:
+        return distinct.cells(node, dialect)
 
 
 def _case(node: Case, dialect: Dialect) -> CellStep:

@@ -253,12 +253,15 @@ def topic_texts(batch: Batch) -> list[str | None]:
     return [text if type(text) is str else None for text in column.other]
 
 
+_NUMBER = int(Kind.NUMBER)  # the names of an enumeration take long to look up in a loop
+
+
 def cell(column: Column, row: int) -> Any:
     """Return the value of one row; a number as float64 stays one, so that its text is the shortest.
 
     The integer that is equal to a float64 above 2**53 has another decimal text.
     """
-    if column.kind[row] == Kind.NUMBER and (column.other is None or column.other[row] is None):
+    if column.kind[row] == _NUMBER and (column.other is None or column.other[row] is None):
         return float(column.number[row])
     return column.value(row)
 

@@ -114,6 +114,10 @@ def tokenize(text: str, where: str) -> list[Token]:
             f"a statement has at most {statement_chars_max:,} characters, this has {len(text):,}"
         )
         raise ConfigError([Problem(where, message)])
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        fail(text, error.start, where, "half of a surrogate pair is no character")
     tokens: list[Token] = []
     at = 0
     while at < len(text):

@@ -154,7 +154,17 @@ def json_text(value: Value, chars_max: int | None = None) -> Value:
 def json_length(value: Value) -> int | None:
     """Return how many characters a value has as JSON; None where that is over `text_chars_max`."""
     text = json_text(value, text_chars_max) if type(value) is not bytes else UNSET
-    return None if text is UNSET else len(text)
+    if text is UNSET or not (text.isascii() or _is_unicode(text)):
+        return None
+    return len(text)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 class _Room:
