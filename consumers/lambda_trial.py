@@ -19,7 +19,8 @@ from ..rules.edges import Edges
 from ..rules.spec import AlertsSpec, ErrorsSpec, Spec, StateSpec, ThresholdsSpec, load
 from .kinesis_reader import KinesisReader, ListedShard
 from .lambda_event import records_of
-from .lambda_handler import Failures, Handler, pipeline_file
+from .lambda_handler import Handler
+from .lambda_sandbox import Failures, pipeline_file
 
 FOLDER = "STREAMGAUGE_TRIAL"
 

@@ -113,6 +113,7 @@ def given_reasons() -> set[tuple[str, str]]:
         "decode": ("engine/decode.py", r'Unreadable\(\s*"(\w+)"'),
         "measure": ("engine/judge.py", r'"(measure_\w+)"'),
         "forward": ("rules/forward.py", r'Unsendable\(row, "(\w+)"'),
+        "panes": ("consumers/lambda_merger.py", r'reason="(\w+)"'),
         "window": ("engine/judge.py", r'rule\.name, "((?!measure)\w+)"'),
     }
     found = {("decode", "csv")}
