@@ -7,9 +7,10 @@ call to the outside can be the last thing that a function does.
 
 from __future__ import annotations
 
+import base64
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -24,6 +25,7 @@ from streamgauge.consumers.lambda_dispatcher import Dispatcher
 from streamgauge.consumers.lambda_merger import MergerFunction
 from streamgauge.consumers.lambda_sandbox import Clock
 from streamgauge.consumers.lambda_worker import Worker
+from streamgauge.consumers.pane_wire import Chunk, chunk_of
 from streamgauge.engine.aws import Service
 from streamgauge.engine.errors import StreamgaugeError
 from streamgauge.engine.sinks.local import MemorySink
@@ -77,8 +79,6 @@ class Hooked:
 
 def event_of(records: Sequence[Record]) -> dict[str, Any]:
     """The event of a mapping; JSON and back, as it comes."""
-    import base64
-
     event = {"Records": [
         {"eventID": f"{one.shard_id}:{one.sequence_number}", "eventSource": "aws:kinesis",
          "eventSourceARN": ARN,
@@ -98,12 +98,20 @@ class Fan:
     """
 
     def __init__(
-        self, toml: str, sent: Sent, seed: int = 0, size: int = 1, shards: int = 2, **faults: float
+        self,
+        toml: str,
+        sent: Sent,
+        seed: int = 0,
+        size: int = 1,
+        shards: int = 2,
+        parents: Mapping[str, tuple[str, ...]] | None = None,
+        **faults: float,
     ) -> None:
         self.random = random.Random(seed)
         self.spec = specs.parse(toml)
         held = {shard: records_of(shard, rows, size) for shard, rows in sent.items()}
-        self.source = MemoryStream(held, random=self.random)
+        self.source = MemoryStream(held, random=self.random, parents=parents or {})
+        self.chunks: dict[tuple[str, int], list[Chunk]] = {}  # as workers were handed them
         self.at = dict.fromkeys(held, 0)  # what the mapping has been told is done
         self.kinesis = MemoryKinesis(shards, seed, Faults(**faults))
         self.read = dict[str, int]()  # of each shard of the panes stream
@@ -147,6 +155,8 @@ class Fan:
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         """A worker in a sandbox of its own, which may fail before or after its work."""
         self.call("before invoke")
+        chunk = chunk_of(event, self.spec.pipeline.name)
+        self.chunks.setdefault((chunk.shard, chunk.number), []).append(chunk)
         if self.random.random() < self.failing:
             raise StreamgaugeError("the worker failed")
         try:
@@ -217,7 +227,14 @@ class Fan:
 
     @property
     def undone(self) -> list[str]:
-        return [s for s, records in self.source.records.items() if self.at[s] < len(records)]
+        """Shards of the source that can be handed over: their ancestors are done."""
+        left = [s for s, records in self.source.records.items() if self.at[s] < len(records)]
+
+        def ready(shard: str) -> bool:
+            above = self.source.parents.get(shard, ())
+            return not set(above) & set(left) and all(map(ready, above))
+
+        return [shard for shard in left if ready(shard)]
 
     def run(self, cold: float = 0.3, merging: float = 0.5) -> None:
         """Turn by turn until all is read and merged."""
@@ -254,6 +271,14 @@ class Fan:
     def rejected(self) -> list[bytes]:
         rows = {(str(row.at), row.rule): row.data for row in self.rows.rows}  # type: ignore[union-attr]
         return sorted(rows.values())
+
+    def cut_once(self) -> dict[str, list[str]]:
+        """The numbers of the records of all chunks, by shard; each chunk was always the same."""
+        found: dict[str, list[str]] = {}
+        for (shard, number), makings in sorted(self.chunks.items()):
+            assert all(one == makings[0] for one in makings), (shard, number)
+            found.setdefault(shard, []).extend(r.sequence_number for r in makings[0].records)
+        return found
 
     def said(self, event: str) -> list[dict[str, Any]]:
         return [one for one in self.log if one["event"] == event]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -39,12 +40,13 @@ def compare(fan: Fan, shape: dict[str, Any], sent: Sent, until: int = END) -> No
     alerts, late = wanted(shape, sent, until)
     assert told(fan.told) == alerts
     assert fan.rejected == late
+    cut = fan.cut_once()
+    for shard, records in fan.source.records.items():  # each record in one chunk, in its order
+        assert cut.get(shard, []) == [record.sequence_number for record in records]
 
 
 def a_stream(seed: int, shards: int = 2, many: int = 60) -> Sent:
     """Devices over shards, with values that go up and down; some are late."""
-    import random
-
     draw = random.Random(seed)
     found: Sent = {}
     for shard in range(shards):
@@ -80,4 +82,57 @@ def test_whatever_dies_and_fails_the_alerts_are_the_oracle_s(seed: int) -> None:
     fan.deadly, fan.failing = 0.05, 0.1
     fan.run()
     assert len(wanted(PLAIN, sent)[0]) > 10
+    compare(fan, PLAIN, sent)
+
+
+PARENTS = {"shardId-000000000002": (0,), "shardId-000000000003": (0,),
+           "shardId-000000000004": (1, 3), "shardId-000000000005": (4,)}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(examples(8)))
+def test_the_source_is_resharded_under_them(seed: int) -> None:
+    """Split and merged, with shards in which nothing lay; the oracle knows of no parents."""
+    draw = random.Random(seed)
+    parents = {name: tuple(f"shardId-{n:012}" for n in of) for name, of in PARENTS.items()}
+    whole = a_stream(seed, 6, 25)
+    leaves = {"shardId-000000000002", "shardId-000000000005"}
+    sent = {name: rows if name in leaves else rows[:-1] for name, rows in whole.items()}
+    empty = draw.choice([name for name in sent if name not in leaves])
+    sent[empty] = []
+    fan = Fan(TOML.format(**PLAIN) + LAMBDA, sent, seed, parents=parents, **FAULTS)
+    fan.deadly, fan.failing = 0.02, 0.05
+    fan.run()
+    assert len(wanted(PLAIN, sent)[0]) > 10
+    compare(fan, PLAIN, sent)
+    finished = {one["shard"] for one in fan.said("shard_finished")}
+    assert finished == set(sent) - leaves - {empty}
+
+
+def test_a_child_that_says_nothing_yet_holds_all_windows_back() -> None:
+    """Of a split, one half has told its time and the other may still hold anything."""
+    sent = a_stream(1, 3, 20)
+    names = list(sent)
+    sent[names[0]] = sent[names[0]][:-1]
+    parents = dict.fromkeys(names[1:], (names[0],))
+    fan = Fan(TOML.format(**PLAIN) + LAMBDA, sent, parents=parents)
+    assert fan.give(names[0], 100) == 20 and fan.give(names[1], 100) == 21
+    while fan.unread:
+        fan.merge_some()
+    assert fan.told == []
+    assert fan.said("held_back")[-1]["shard"] == names[2]
+    fan.run()
+    compare(fan, PLAIN, sent)
+
+
+def test_the_panes_stream_can_be_resharded_at_any_time() -> None:
+    """Each merger goes with its records, from shard to shard, and its memory is never cut."""
+    sent = a_stream(7)
+    fan = Fan(TOML.format(**PLAIN) + LAMBDA, sent, 7, shards=1)
+    for _ in range(12):
+        fan.give(fan.random.choice(fan.undone), 8)
+        fan.kinesis.split() if fan.random.random() < 0.6 else fan.kinesis.merge()
+        fan.merge_some(cold=True)
+    fan.run()
+    holders = {(one.record.partition_key, one.shard) for one in fan.kinesis.committed}
+    assert len(holders) > 8 and len({key for key, _ in holders}) == 3
     compare(fan, PLAIN, sent)
