@@ -228,6 +228,37 @@ def test_a_shard_that_goes_on_after_its_children_is_an_error() -> None:
         fan.hand("dispatcher", fan.source.records[SHARD][20:])
 
 
+def test_what_was_given_up_at_the_end_of_a_shard_holds_its_children_up_no_longer() -> None:
+    child = "shardId-000000000001"
+    rows = [reading("d", n, 23.0 if n // 5 % 2 else 19.0, n + 0.1) for n in range(60)]
+    fan = Fan(FILE, {SHARD: rows[:30], child: rows[30:]}, parents={child: (SHARD,)})
+    assert fan.give(SHARD, 20) == 20
+    fan.failing = 1.0
+    assert fan.give(SHARD, 10) == 0
+    fan.failing, fan.at[SHARD] = 0.0, 30  # the batch is in the on-failure destination
+    assert fan.give(child, 30, cold=True) == 30
+    assert [one["shard"] for one in fan.said("given_up")] == [SHARD]
+    while fan.unread:
+        fan.merge_some()
+    assert told(fan.told) == alerts_of(rows[:20] + rows[30:])
+
+
+def test_a_sandbox_forgets_what_it_did_when_not_all_of_it_is_safe(small: None) -> None:
+    """It was warm, and its object was refused: what it had cut was not recorded."""
+    sent = a_shard()
+    fan = Fan(FILE, sent)
+    assert fan.give(SHARD, 5) == 5
+    fan.store.fail_next = 1
+    assert fan.give(SHARD, 10) == 0
+    fan.store.lose_next = 1
+    assert fan.give(SHARD, 7) == 0
+    while fan.undone:
+        assert fan.give(SHARD, 9)
+    assert fan.said("fenced") == []
+    assert fan.cut_once()[SHARD] == [r.sequence_number for r in fan.source.records[SHARD]]
+    judged(fan, sent[SHARD])
+
+
 def test_another_number_of_mergers_is_refused_by_both() -> None:
     fan = Fan(FILE, a_shard())
     assert fan.give(SHARD, 20) == 20

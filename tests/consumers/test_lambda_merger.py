@@ -188,6 +188,31 @@ def test_a_refusal_before_or_after_the_effect_reports_the_batch(way: str, place:
     assert line["failed"] == 1 and line["_aws"]["CloudWatchMetrics"]
 
 
+def test_a_sandbox_forgets_what_it_did_when_not_all_of_it_is_safe() -> None:
+    """It was warm, and its alerts were refused: evaluated again, not taken for told."""
+    fan = Fan(FILE, {SHARD: [reading("d", n, 30.0 if n > 10 else 1.0, n) for n in range(30)]})
+    fan.give(SHARD, 5)
+    held, first = fan.merger(), [one.record for one in fan.kinesis.committed]
+    assert held(event_of(first), None) == {"batchItemFailures": []}
+    fan.give(SHARD, 25)
+    second = [one.record for one in fan.kinesis.committed][len(first) :]
+    fan.sink.fail_next = 10_000
+    assert held(event_of(second), None)["batchItemFailures"] != []
+    fan.sink.fail_next = 0
+    assert held(event_of(second), None) == {"batchItemFailures": []}
+    assert len(fan.told) == 1
+
+
+def test_a_sandbox_sees_that_another_has_gone_on() -> None:
+    fan = Fan(FILE, {SHARD: [reading("d", n, 30.0, n) for n in range(30)]})
+    one, other = fan.merger(), fan.merger()
+    for held in (one, other, one, other):
+        fan.give(SHARD, 5)
+        records = [committed.record for committed in fan.kinesis.committed][-2:]
+        assert held(event_of(records), None) == {"batchItemFailures": []}
+    assert fan.said("fenced") == [] and len(fan.told) == 1
+
+
 def test_two_invocations_at_once_fence_each_other() -> None:
     """While the panes stream is resharded a merger's records can lie in two shards."""
     fan = Fan(FILE, {SHARD: [reading("d", n, 30.0, n) for n in range(9)]})
