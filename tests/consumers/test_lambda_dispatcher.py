@@ -248,8 +248,20 @@ def test_a_sandbox_forgets_what_it_did_when_not_all_of_it_is_safe(small: None) -
     sent = a_shard()
     fan = Fan(FILE, sent)
     assert fan.give(SHARD, 5) == 5
-    fan.store.fail_next = 1
-    assert fan.give(SHARD, 10) == 0
+
+    def refuse(name: str) -> None:
+        if name == "before create":
+            raise UnavailableError("refused")
+
+    def kill(name: str) -> None:
+        if name == "after put":
+            fan.on_call = lambda name: None
+            raise Killed
+
+    fan.on_call = refuse
+    assert fan.give(SHARD, 2) == 0
+    fan.on_call = kill
+    assert fan.give(SHARD, 2) == 0
     fan.store.lose_next = 1
     assert fan.give(SHARD, 7) == 0
     while fan.undone:
