@@ -254,7 +254,7 @@ def test_a_sandbox_forgets_what_it_did_when_not_all_of_it_is_safe(small: None) -
             raise UnavailableError("refused")
 
     def kill(name: str) -> None:
-        if name == "after put":
+        if name == "after invoke":
             fan.on_call = lambda name: None
             raise Killed
 
