@@ -115,14 +115,12 @@ class Handler:
         `stream` gives the stream of an ARN, or of the name that the file has. `wall` is seconds
         since 1970, for metrics only.
         """
-        problems = [
-            Problem(where, "not supported in Lambda yet")
-            for where, asked in (
-                ("delivery.mode", spec.delivery.mode != "ordered"),
-                ("source.out_of_range", spec.source.out_of_range != "evaluate"),
-            )
-            if asked
-        ]
+        problems = []
+        if spec.delivery.mode != "ordered":
+            hint = "handlers of lambda_dispatcher, lambda_worker and lambda_merger"
+            problems.append(Problem("delivery.mode", "this handler has the ordered mode", hint))
+        if spec.source.out_of_range != "evaluate":
+            problems.append(Problem("source.out_of_range", "not supported in Lambda yet"))
         if spec.archive is not None and spec.archive.format == PARQUET and not installed():
             hint = 'format = "ndjson.gz", or pyarrow in a layer'
             problems.append(Problem("archive.format", "pyarrow is not in the package", hint))
