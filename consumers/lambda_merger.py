@@ -24,10 +24,20 @@ from ..rules.plan_fan_out import plan_merger
 from ..rules.spec import Spec, load
 from .lambda_event import records_of
 from .lambda_objects import Objects, unreadable
-from .lambda_sandbox import Clock, Deadline, Failures, check_fan_out, failures, pipeline_file
+from .lambda_sandbox import (
+    Clock,
+    Deadline,
+    Failures,
+    Stream,
+    check_fan_out,
+    failures,
+    opened,
+    pipeline_file,
+)
 from .lambda_sandbox import log as log_line
 from .pane_commits import Commits
 from .pane_wire import Part, Told, unpack
+from .panes_again import read_again, read_others
 
 
 class _Held(NamedTuple):
@@ -35,6 +45,7 @@ class _Held(NamedTuple):
 
     objects: Objects
     commits: Commits
+    behind: bool  # the newest object cannot be read: the panes stream is to be read again
 
 
 class MergerFunction:
@@ -45,14 +56,19 @@ class MergerFunction:
         spec: Spec,
         edges: Edges | None = None,
         *,
+        stream: Callable[[str], Stream] | None = None,
         clock: Clock | None = None,
         log: Callable[..., None] = log_line,
     ) -> None:
-        """Make nothing yet; ConfigError where the file asks for what this host cannot do."""
-        check_fan_out(spec)
+        """Make nothing yet; ConfigError where the file asks for what this host cannot do.
+
+        `stream` gives the panes stream by its name.
+        """
+        self._panes = check_fan_out(spec)
         self._spec, self._name = spec, spec.pipeline.name
         self._mergers = spec.delivery.mergers
         edges = Edges(spec) if edges is None else edges
+        self._stream = stream or (lambda name: opened(edges, name))
         self._alerts, self._errors = edges.alerts(), edges.errors()
         self._states, self._limits = edges.states(), edges.thresholds()
         self._clock = clock or Clock()
@@ -64,7 +80,8 @@ class MergerFunction:
 
         Raises:
             InputError: it is no event of a Kinesis mapping.
-            StateError: a state object cannot be read; panes are cut for other mergers.
+            StateError: no state object can be read, though there are some; or panes are cut for
+                another number of mergers.
             OrderError: a shard of the source went on after its end.
         """
         until = self._clock.until(context)
@@ -78,7 +95,7 @@ class MergerFunction:
         request = getattr(context, "aws_request_id", None)
         done = self._rejected(others, until)
         for merger, some in told.items():
-            done = self._merge(merger, some, until, request) and done
+            done = self._merge(merger, some, records, until, request) and done
         return failures([None if done else records[0].sequence_number])
 
     def _unpacked(self, record: Record, others: list[Rejected]) -> Told | None:
@@ -104,12 +121,19 @@ class MergerFunction:
             return False
         return True
 
-    def _merge(self, merger: int, told: list[Told], until: Deadline, request: str | None) -> bool:
+    def _merge(
+        self,
+        merger: int,
+        told: list[Told],
+        records: list[Record],
+        until: Deadline,
+        request: str | None,
+    ) -> bool:
         """Take what one merger is told; whether it is safe."""
         values: dict[str, float] = {"fenced": 0}
         done = False
         try:
-            self._merged(merger, told, until, values)
+            self._merged(merger, told, records, until, values)
             done = True
         except UnavailableError as error:
             self._log("unavailable", merger=merger, cause=str(error))
@@ -122,14 +146,22 @@ class MergerFunction:
         return done
 
     def _merged(
-        self, merger: int, told: list[Told], until: Deadline, values: dict[str, float]
+        self,
+        merger: int,
+        told: list[Told],
+        records: list[Record],
+        until: Deadline,
+        values: dict[str, float],
     ) -> None:
         held = self._warm.pop(merger, None)  # until all is safe, nothing is remembered
         if held is None or not held.objects.current():
             held = self._loaded(merger)
-        objects, commits = held
-        news = [commits.part(one) if isinstance(one, Part) else commits.mark(one) for one in told]
-        if any(news):
+        objects, commits = held.objects, held.commits
+        if held.behind:
+            self._read_again(merger, commits, records[0], until)
+        news = [_take(commits, one) for one in told]
+        if any(news) or held.behind:
+            commits.seen[records[-1].shard_id] = records[-1].sequence_number
             alerts = self._evaluated(commits, until)
             if alerts:
                 until.insist(lambda: self._alerts.deliver(alerts))
@@ -139,7 +171,7 @@ class MergerFunction:
             values["save"] = round((self._clock.now() - start) * 1000, 3)
             values |= {"state_bytes": len(data), "alerts": len(alerts)}
             self._prune(merger, objects)
-        self._warm[merger] = held
+        self._warm[merger] = held._replace(behind=False)
         self._tell_what_waits(merger, commits)
 
     def _evaluated(self, commits: Commits, until: Deadline) -> list[Alert]:
@@ -147,19 +179,43 @@ class MergerFunction:
         return until.insist(lambda: commits.merger.evaluate(counts))
 
     def _loaded(self, merger: int) -> _Held:
-        """The newest state that is stored; an empty one where there is none."""
+        """The newest state that can be read; an empty one where there is none at all."""
         memory = f"merger-{merger}"
         objects = Objects(self._states, self._name, memory)
+        found, cause = objects.generations(), None
+        for generation in reversed(found):
+            commits = self._made(merger)
+            try:
+                changed = commits.restore(objects.read(generation))
+            except StateError as error:
+                self._log("state_unreadable", merger=merger, generation=generation,
+                          cause=str(error))  # fmt: skip
+                cause = cause or error
+                continue
+            if changed:
+                self._log("rules_start_empty", merger=merger, rules=changed)
+            return _Held(objects, commits, generation != found[-1])
+        if cause is not None:
+            raise unreadable(memory, cause) from cause
+        return _Held(objects, self._made(merger), False)
+
+    def _made(self, merger: int) -> Commits:
         made = plan_merger(self._spec, self._limits, now=self._clock.now)
-        commits = Commits(made, merger, self._mergers)
-        try:
-            data = objects.load()
-            changed = [] if data is None else commits.restore(data)
-        except StateError as error:
-            raise unreadable(memory, error) from error
-        if changed:
-            self._log("rules_start_empty", merger=merger, rules=changed)
-        return _Held(objects, commits)
+        return Commits(made, merger, self._mergers)
+
+    def _read_again(self, merger: int, commits: Commits, first: Record, until: Deadline) -> None:
+        """Read again what an older object does not know; what was told is not told again."""
+        stream = self._stream(self._panes)
+
+        def take(record: Record) -> None:
+            one = self._unpacked(record, [])  # what is none of ours is in the error stream
+            if one is not None and (one.pipeline, one.merger) == (self._name, merger):
+                _take(commits, one)
+
+        read_again(stream, commits.seen, first, until, take)
+        self._evaluated(commits, until)
+        read_others(stream, commits.seen, first, until, take)
+        self._log("read_again", merger=merger, shard=first.shard_id)
 
     def _tell_what_waits(self, merger: int, commits: Commits) -> None:
         """Say what is not complete; else one shard that says nothing looks like silence."""
@@ -177,6 +233,10 @@ class MergerFunction:
 
     def _log(self, event: str, **fields: object) -> None:
         self._told(event, pipeline=self._name, role="merger", **fields)
+
+
+def _take(commits: Commits, one: Told) -> bool:
+    return commits.part(one) if isinstance(one, Part) else commits.mark(one)
 
 
 _merger: MergerFunction | None = None

@@ -29,14 +29,20 @@ class Objects:
         """The newest object; None where there is none.
 
         Raises:
-            StateError: it is there, but not to be had. Nobody goes on from an older one: what was
-                told to others since would be forgotten.
+            StateError: it is there, but not to be had.
         """
+        found = self.generations()
+        return None if not found else self.read(found[-1])
+
+    def generations(self) -> list[int]:
+        """The numbers of all objects there are, ascending; the newest is noted."""
         found = self._states.generations(self._pipeline, self._memory)
         self.generation = max(found, default=0)
-        if not found:
-            return None
-        return self._states.read(self._pipeline, self._memory, self.generation)
+        return found
+
+    def read(self, generation: int) -> bytes:
+        """One object; StateError where it is not there."""
+        return self._states.read(self._pipeline, self._memory, generation)
 
     def save(self, data: bytes) -> None:
         """Write the next object.
@@ -61,6 +67,6 @@ class Objects:
 def unreadable(memory: str, cause: StateError) -> StateError:
     """What is said of an object that cannot be read, and what can be done."""
     return StateError(
-        f"{memory}: its newest state object cannot be read: {cause}. Nothing goes on from an older"
-        " one: put it back (docs/lambda.md, The fan-out mode), or begin at another state.location"
+        f"{memory}: its newest state object cannot be read: {cause}. Nothing is guessed: put it"
+        " back (docs/lambda.md, The fan-out mode), or begin at another state.location"
     )

@@ -29,13 +29,15 @@ Making = dict[int, bytes]  # contents of the parts of one making of a chunk, by 
 class Commits:
     """What one merger of a pipeline knows.
 
-    merger: its windows. taken: how many chunks of each shard count.
+    merger: its windows. taken: how many chunks of each shard count. seen: by shard of the panes
+    stream the last sequence number that was handed over.
     """
 
     def __init__(self, merger: Merger, number: int, mergers: int) -> None:
         """Start with an empty memory; it is merger `number` of so many."""
         self.merger, self.number, self.mergers = merger, number, mergers
         self.taken: dict[str, int] = {}
+        self.seen: dict[str, str] = {}
         self._parts: dict[str, dict[int, dict[str, Making]]] = {}  # by shard, chunk and digest
         self._ends: dict[str, dict[int, End]] = {}  # by shard and chunk
         self._finishing: dict[str, int] = {}  # chunks of shards that have ended
@@ -148,8 +150,9 @@ class Commits:
         ]
         return state.encode("full", {
             "pipeline": self.merger.name, "mode": MODE, "merger": self.number,
-            "mergers": self.mergers, "taken": self.taken, "finishing": self._finishing,
-            "parts": parts, "ends": ends, "windows": self.merger.save(),
+            "mergers": self.mergers, "seen": self.seen, "taken": self.taken,
+            "finishing": self._finishing, "parts": parts, "ends": ends,
+            "windows": self.merger.save(),
         })  # fmt: skip
 
     def restore(self, data: bytes) -> list[str]:
@@ -165,6 +168,7 @@ class Commits:
             raise StateError(f"state of {found}, not of {wanted}")
         try:
             self.taken, self._finishing = dict(body["taken"]), dict(body["finishing"])
+            self.seen = dict(body["seen"])
             for shard, chunk, digest, number, content in body["parts"]:
                 chunks = self._parts.setdefault(shard, {})
                 chunks.setdefault(chunk, {}).setdefault(digest, {})[number] = content

@@ -222,6 +222,7 @@ def test_a_shard_that_goes_on_after_its_children_is_an_error() -> None:
     fan = Fan(FILE, a_shard() | a_shard(10, child), parents={child: (SHARD,)})
     assert fan.give(SHARD, 20) == 20
     assert fan.give(child, 5) == 5
+    assert fan.hand("dispatcher", fan.source.records[SHARD][12:20], cold=True) == 8  # a repeat
     with pytest.raises(OrderError, match="after those of its children"):
         fan.dispatcher()(event_of(fan.source.records[SHARD][20:]), None)
     with pytest.raises(Failed):

@@ -151,6 +151,36 @@ def test_a_state_that_cannot_be_read_stops_the_merger(torn: bytes | None) -> Non
     assert fan.merger()(event_of(records), None) == {"batchItemFailures": []}
 
 
+@pytest.mark.parametrize("torn", [1, 2, 3])
+def test_behind_an_older_state_what_was_told_is_not_told_again(torn: int) -> None:
+    rows = [reading("d", n, 30.0 if n // 4 % 2 else 1.0, n) for n in range(40)]
+    fan = Fan(FILE, {SHARD: rows}, shards=1)
+    held, handed = fan.merger(), 0
+    for _ in range(5):
+        fan.give(SHARD, 6)
+        records = [one.record for one in fan.kinesis.committed]
+        assert held(event_of(records[handed:]), None) == {"batchItemFailures": []}
+        handed = len(records)
+    objects = fan.store._objects["panes", "merger-0"]
+    newest = max(objects)
+    for generation in range(newest, newest - torn, -1):
+        objects[generation] = b"torn"
+    told = len(fan.sink.rows)
+    assert told > 4 and len(objects) == 5
+    fan.give(SHARD, 10)
+    records = [one.record for one in fan.kinesis.committed][handed:]
+    assert fan.merger()(event_of(records), None) == {"batchItemFailures": []}
+    ids = [row.id for row in fan.sink.rows]  # type: ignore[union-attr]
+    assert len(ids) == len(set(ids)) > told, "none is missing, and none is told twice"
+    assert [line["generation"] for line in fan.said("state_unreadable")] == [
+        newest - n for n in range(torn)
+    ]
+    assert max(objects) == newest + 1
+    straight = Fan(FILE, {SHARD: rows}, shards=1)
+    straight.run()
+    assert sorted(ids) == sorted(one.id for one in straight.told)
+
+
 def test_killed_between_the_sink_and_the_state_it_tells_the_same_again() -> None:
     fan = Fan(FILE, {SHARD: [reading("d", n, 30.0, n) for n in range(9)]})
     fan.give(SHARD, 9)

@@ -35,6 +35,7 @@ from streamgauge.rules import spec as specs
 
 LAMBDA = 'panes_stream = "s"\nmergers = 3\n'
 TURNS_MAX = 20_000
+TORN = b"torn"
 
 
 class Killed(BaseException):
@@ -95,6 +96,7 @@ class Fan:
     """One pipeline in a cloud of its own.
 
     deadly: how likely each call to the outside is the last one. failing: how likely a worker fails.
+    tearing: how likely the newest object of a merger is damaged before it is loaded.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class Fan:
         self.kinesis = MemoryKinesis(shards, seed, Faults(**faults))
         self.read = dict[str, int]()  # of each shard of the panes stream
         self.sink, self.rows, self.store = MemorySink(), MemorySink(), MemoryStates()
-        self.seconds, self.deadly, self.failing = 0.0, 0.0, 0.0
+        self.seconds, self.deadly, self.failing, self.tearing = 0.0, 0.0, 0.0, 0.0
         self.log: list[dict[str, Any]] = []
         self.on_call: Callable[[str], object] = lambda name: None
         self._warm: dict[str, Any] = {}
@@ -176,7 +178,7 @@ class Fan:
         )  # fmt: skip
 
     def merger(self) -> MergerFunction:
-        return MergerFunction(self.spec, self, **self._common())  # type: ignore[arg-type]
+        return MergerFunction(self.spec, self, stream=lambda name: self.panes(), **self._common())  # type: ignore[arg-type]
 
     # What drives them.
 
@@ -203,6 +205,19 @@ class Fan:
         self.at[shard] = start + done
         return done
 
+    def panes(self) -> MemoryStream:
+        """The panes stream, to be read again."""
+        held = {shard: self.panes_of(shard) for shard in self.kinesis.ranges}
+        return MemoryStream(held, random=self.random, limit=3)
+
+    def tear(self, merger: int) -> bool:
+        """Damage the newest object of a merger, where there is an older one."""
+        objects = self.store._objects.get(("panes", f"merger-{merger}"), {})
+        if sum(not one.endswith(TORN) for one in objects.values()) < 2:
+            return False
+        objects[max(objects)] += TORN
+        return True
+
     def panes_of(self, shard: str) -> list[Record]:
         return [one.record for one in self.kinesis.committed if one.shard == shard]
 
@@ -215,6 +230,8 @@ class Fan:
         start, records = self.read.get(shard, 0), self.panes_of(shard)
         back = max(0, start - 3) if again else start
         some = records[back : start + self.random.randint(1, 6)]
+        if cold and self.random.random() < self.tearing:
+            self.tear(self.random.randrange(self.spec.delivery.mergers))
         try:
             done = self.hand("merger", some, cold)
         except Failed:
@@ -254,7 +271,7 @@ class Fan:
         raise AssertionError("it came to no end")
 
     def heal(self) -> None:
-        self.deadly = self.failing = 0.0
+        self.deadly = self.failing = self.tearing = 0.0
         self.kinesis.faults = Faults()
 
     # What came of it.

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_panes import PANE, PlainPanes, order
 
+from streamgauge.consumers.lambda_chunks import restore
+
 END = 600_000  # ms after START, when each shard tells its last
 
 
@@ -104,8 +106,9 @@ def test_the_source_is_resharded_under_them(seed: int) -> None:
     fan.run()
     assert len(wanted(PLAIN, sent)[0]) > 10
     compare(fan, PLAIN, sent)
-    finished = {one["shard"] for one in fan.said("shard_finished")}
-    assert finished == set(sent) - leaves - {empty}
+    objects = {name: fan.store._objects["panes", f"chunks-{name}"] for name in {*sent} - {empty}}
+    closed = {name for name, of in objects.items() if restore(of[max(of)]).closed}
+    assert closed == set(sent) - leaves - {empty}
 
 
 def test_a_child_that_says_nothing_yet_holds_all_windows_back() -> None:
@@ -135,4 +138,15 @@ def test_the_panes_stream_can_be_resharded_at_any_time() -> None:
     fan.run()
     holders = {(one.record.partition_key, one.shard) for one in fan.kinesis.committed}
     assert len(holders) > 8 and len({key for key, _ in holders}) == 3
+    compare(fan, PLAIN, sent)
+
+
+@pytest.mark.parametrize("seed", range(examples(8)))
+def test_behind_a_state_that_cannot_be_read_the_panes_stream_is_read_again(seed: int) -> None:
+    """Also when it was resharded since, and while other things fail."""
+    sent = a_stream(seed)
+    fan = Fan(TOML.format(**PLAIN) + LAMBDA, sent, seed, **FAULTS)
+    fan.deadly, fan.tearing = 0.02, 0.3
+    fan.run(cold=0.6)
+    assert fan.said("read_again") and fan.said("state_unreadable")
     compare(fan, PLAIN, sent)
