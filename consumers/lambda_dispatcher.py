@@ -148,10 +148,9 @@ class Dispatcher:
         numbers = [record.sequence_number for record in records]
         known = handed.read(log.noted)
         handed.check_order(shard, numbers, int(log.last or -1), known)
-        if log.closed:
-            raise OrderError(
-                f"shard {shard}: record {numbers[0]} comes after those of its children"
-            )
+        if log.closed and int(numbers[-1]) > int(log.last or -1):
+            what = f"record {numbers[-1]} comes after those of its children"
+            raise OrderError(f"shard {shard}: {what}")
         gone = log.give_up(int(numbers[0]))
         for one in gone:
             self._log("given_up", shard=shard, chunk=one.number, first=one.first, last=one.last)
