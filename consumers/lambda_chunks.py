@@ -21,6 +21,7 @@ from . import handed
 from .pane_wire import End, Mark
 
 CHUNK_BYTES_MAX = 1 << 20  # of data; a worker is handed at most 6 MB, of a third more as text
+GONE_MAX = 100  # chunks that were given up, and are remembered
 _RECORD_BYTES = 64  # around each record's data
 
 Outcome = list[tuple[int, str]]  # of each merger: how many parts, and their digest
@@ -48,6 +49,7 @@ class Log(msgspec.Struct):
     next: number of the next chunk. last: sequence number up to which it is cut, empty at the start.
     time: int ms, shard time there. cuts: those that are not known to be told to all mergers.
     shards, finished: to be told with the first. closed: its children have begun, nothing can come.
+    gone: first and last number of the chunks that were given up lately.
     noted: what was handed over last, as handed.py has it.
     """
 
@@ -59,6 +61,7 @@ class Log(msgspec.Struct):
     shards: list[str] = []
     finished: dict[str, int] = {}
     closed: bool = False
+    gone: list[tuple[str, str]] = []
     noted: list[tuple[str, bytes]] = []
 
     def cut(self, records: Sequence[Record]) -> bool:
@@ -84,7 +87,15 @@ class Log(msgspec.Struct):
         ]  # fmt: skip
         for one in gone:
             one.outcome = [(0, "")] * self.mergers
+        self.gone = [*self.gone, *((one.first, one.last) for one in gone)][-GONE_MAX:]
         return gone
+
+    def given_up(self, numbers: Sequence[str]) -> str | None:
+        """The first of these records that lies in a chunk that was given up."""
+        ends = [(int(first), int(last)) for first, last in self.gone]
+        return next(
+            (one for one in numbers if any(first <= int(one) <= last for first, last in ends)), None
+        )
 
     def open(self, upto: int) -> list[Cut]:
         """The chunks without an outcome that begin at a sequence number or before."""

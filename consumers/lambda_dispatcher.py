@@ -148,6 +148,9 @@ class Dispatcher:
         numbers = [record.sequence_number for record in records]
         known = handed.read(log.noted)
         handed.check_order(shard, numbers, int(log.last or -1), known)
+        if (again := log.given_up(numbers)) is not None:
+            what = f"record {again} comes again, though later ones were handed over meanwhile"
+            raise OrderError(f"shard {shard}: {what}: {handed.ONE_LANE}")
         if log.closed and int(numbers[-1]) > int(log.last or -1):
             what = f"record {numbers[-1]} comes after those of its children"
             raise OrderError(f"shard {shard}: {what}")

@@ -217,6 +217,23 @@ def test_lanes_are_seen() -> None:
         fan.dispatcher()(event_of(records[1:20:2]), None)
 
 
+def test_lanes_at_once_are_seen(small: None) -> None:
+    """One lane's batch lies before another's, which takes it for given up: nothing is skipped."""
+    fan = Fan(FILE, a_shard())
+    records = fan.source.records[SHARD]
+
+    def overtake(name: str) -> None:
+        if name == "before invoke":
+            fan.on_call = lambda name: None
+            fan.dispatcher()(event_of(records[10:20]), None)
+
+    fan.on_call = overtake
+    assert fan.give(SHARD, 10) == 0 and fan.said("fenced") and fan.said("given_up")
+    for warm in (fan.dispatcher(), fan._warm["dispatcher"]):
+        with pytest.raises(OrderError, match="record 1 comes again.*ParallelizationFactor 1"):
+            warm(event_of(records[:10]), None)
+
+
 def test_a_shard_that_goes_on_after_its_children_is_an_error() -> None:
     child = "shardId-000000000001"
     fan = Fan(FILE, a_shard() | a_shard(10, child), parents={child: (SHARD,)})
