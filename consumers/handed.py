@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.errors import OrderError
+
+ONE_LANE = "the mapping must have ParallelizationFactor 1, and be the only one of this pipeline"
 _CRC = np.dtype("<u4")
 BATCHES_MAX = 16  # that are remembered beside the last one,
 NUMBERS_MAX = 1000  # and their numbers, 4 bytes each in a state object
@@ -58,6 +61,18 @@ def passed_over(known: Sequence[Handed], numbers: Sequence[str], last: int) -> s
     return next(
         (one for one in numbers if first <= int(one) <= last and _hash(one) not in hashes), None
     )
+
+
+def check_order(shard: str, numbers: Sequence[str], last: int, known: Sequence[Handed]) -> None:
+    """Raise OrderError where a batch does not stand in the order of its shard."""
+    order = [int(number) for number in numbers]
+    found = next((n for n, a, b in zip(numbers[1:], order, order[1:], strict=False) if b < a), None)
+    found = found or passed_over(known, numbers, last)
+    if found is not None:
+        raise OrderError(
+            f"shard {shard}: record {found} comes after later ones, which are applied: {ONE_LANE}."
+            " A factor above 1 cuts a shard by the outer partition key, and aggregates with it"
+        )
 
 
 def followed(known: Sequence[Handed], numbers: Sequence[str], last: int) -> tuple[Handed, ...]:

@@ -21,14 +21,10 @@ is asked for them. The mapping has read a parent to its end before it hands over
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..engine.batch import Record
 from ..engine.counts import Counts
@@ -52,21 +48,20 @@ from . import handed, lambda_metrics
 from .forwarding import forward
 from .inherit import ancestors, joined
 from .lambda_event import records_of, source_of
-from .listing import Lister
+from .lambda_sandbox import (
+    RESERVE_SECONDS,
+    SECONDS_MAX,
+    Failures,
+    Stream,
+    failures,
+    log,
+    opened,
+    pipeline_file,
+)
 from .recall import FULL_EVERY, oldest_kept, recall, written
 from .reread import read_again
-from .shard import Reader
 
 PIECE_RECORDS = 1000  # Kinesis records that are pushed between two looks at the deadline
-RESERVE_SECONDS = 5.0  # kept for saving, of the time that is left to an invocation
-SECONDS_MAX = 60.0  # where the context does not say how much time there is
-ONE_LANE = "the mapping must have ParallelizationFactor 1, and be the only one of this pipeline"
-
-Failures = dict[str, list[dict[str, str]]]
-
-
-class Stream(Reader, Lister, Protocol):
-    """A stream as this host needs it where it has to look back; `KinesisReader` is one."""
 
 
 class _Warm(NamedTuple):
@@ -101,12 +96,6 @@ class _Done:
         return found
 
 
-def log(event: str, **fields: object) -> None:
-    """Write one line of JSON to standard output, which the runtime logs; never a payload."""
-    stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    print(json.dumps({"time": stamp, "event": event, **fields}), flush=True)
-
-
 class Handler:
     """Handles events for one pipeline file, over what it has in memory and what the stores hold."""
 
@@ -126,14 +115,12 @@ class Handler:
         `stream` gives the stream of an ARN, or of the name that the file has. `wall` is seconds
         since 1970, for metrics only.
         """
-        problems = [
-            Problem(where, "not supported in Lambda yet")
-            for where, asked in (
-                ("delivery.mode", spec.delivery.mode != "ordered"),
-                ("source.out_of_range", spec.source.out_of_range != "evaluate"),
-            )
-            if asked
-        ]
+        problems = []
+        if spec.delivery.mode != "ordered":
+            hint = "handlers of lambda_dispatcher, lambda_worker and lambda_merger"
+            problems.append(Problem("delivery.mode", "this handler has the ordered mode", hint))
+        if spec.source.out_of_range != "evaluate":
+            problems.append(Problem("source.out_of_range", "not supported in Lambda yet"))
         if spec.archive is not None and spec.archive.format == PARQUET and not installed():
             hint = 'format = "ndjson.gz", or pyarrow in a layer'
             problems.append(Problem("archive.format", "pyarrow is not in the package", hint))
@@ -142,7 +129,7 @@ class Handler:
         self._spec = spec
         self._name = spec.pipeline.name
         edges = Edges(spec) if edges is None else edges
-        self._stream = stream or (lambda name: _stream(edges, name))
+        self._stream = stream or (lambda name: opened(edges, name))
         self._source = spec.source.stream  # where events do not say it
         self._alerts, self._errors = edges.alerts(), edges.errors()
         self._forward = forward(spec, edges)
@@ -169,13 +156,7 @@ class Handler:
         self._source = source_of(event) or self._source
         for record in records_of(event):
             shards.setdefault(record.shard_id, []).append(record)
-        failed = [
-            number
-            for shard, records in shards.items()
-            if (number := self._shard(shard, records, until)) is not None
-        ]
-        number = min(failed, key=int, default=None)
-        return {"batchItemFailures": [] if number is None else [{"itemIdentifier": number}]}
+        return failures(self._shard(shard, of, until) for shard, of in shards.items())
 
     def _shard(self, shard: str, records: list[Record], until: float) -> str | None:
         """Work through the records of a shard; the sequence number of the first not done."""
@@ -186,7 +167,7 @@ class Handler:
             self._log("unavailable", shard=shard, cause=str(error))
             number, done = records[0].sequence_number, _Done()  # all of it comes again
         except FencedError as error:  # another invocation has gone on with this shard
-            self._log("fenced", shard=shard, cause=str(error), hint=ONE_LANE)
+            self._log("fenced", shard=shard, cause=str(error), hint=handed.ONE_LANE)
             number, done = records[0].sequence_number, _Done()
             done.values["fenced"] = 1
         except OrderError as error:
@@ -204,7 +185,7 @@ class Handler:
             self._read_again(shard, warm.pipeline, records[0].sequence_number, until)
             warm = warm._replace(behind=False)
         numbers, last = [record.sequence_number for record in records], _last(warm.pipeline, shard)
-        _check_order(shard, numbers, last, warm.handed)
+        handed.check_order(shard, numbers, last, warm.handed)
         del self._warm[shard]  # until all is safe, nothing is remembered
         at, read = 0, list[Opened]()
         while at < len(records) and (not at or self._now() < until):
@@ -331,32 +312,6 @@ def _last(pipeline: Pipeline, shard: str) -> int:
     """The sequence number of the last applied position; -1 before the first."""
     at = pipeline.positions.get(shard)
     return -1 if at is None else int(at.sequence_number)
-
-
-def _check_order(
-    shard: str, numbers: list[str], last: int, known: tuple[handed.Handed, ...]
-) -> None:
-    """Raise OrderError where a batch does not stand in the order of its shard."""
-    order = [int(number) for number in numbers]
-    found = next((n for n, a, b in zip(numbers[1:], order, order[1:], strict=False) if b < a), None)
-    found = found or handed.passed_over(known, numbers, last)
-    if found is not None:
-        raise OrderError(
-            f"shard {shard}: record {found} comes after later ones, which are applied: {ONE_LANE}."
-            " A factor above 1 cuts a shard by the outer partition key, and aggregates with it"
-        )
-
-
-def _stream(edges: Edges, name: str) -> Stream:
-    from .kinesis_reader import KinesisReader
-
-    return KinesisReader(edges.service("kinesis"), name)
-
-
-def pipeline_file() -> Path:
-    """Where the package has its pipeline file."""
-    root = Path(os.environ.get("LAMBDA_TASK_ROOT", "."))
-    return root / os.environ.get("STREAMGAUGE_PIPELINE", "pipeline.toml")
 
 
 _handler: Handler | None = None

@@ -182,8 +182,11 @@ class Service:
             _forget_session()
 
 
-def make_client(name: str) -> Any:
+def make_client(name: str, read_seconds: float = READ_SECONDS_MAX) -> Any:
     """A boto3 client by boto3's own chain of region, endpoint and credentials.
+
+    Args:
+        read_seconds: how long it waits between two pieces of an answer.
 
     Raises:
         StreamgaugeError: none can be made; says what is missing.
@@ -193,7 +196,7 @@ def make_client(name: str) -> Any:
 
     config = Config(
         connect_timeout=CONNECT_SECONDS_MAX,
-        read_timeout=READ_SECONDS_MAX,
+        read_timeout=read_seconds,
         retries={"total_max_attempts": 1},
         max_pool_connections=CONNECTIONS_MAX,
     )

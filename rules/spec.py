@@ -154,6 +154,12 @@ def _windows(spec: Spec) -> _Found:
 def _modes(spec: Spec) -> _Found:
     if not known(spec.delivery) or spec.delivery.mode != "fan_out":
         return
+    panes = spec.delivery.panes_stream
+    others = [rule.forward for _, rule in _rules(spec) if known(rule.forward)]
+    others += [spec.source.stream] if known(spec.source) and known(spec.source.stream) else []
+    if known(panes) and panes and _stream(panes) in [_stream(one) for one in others if one]:
+        message = "records are read from or forwarded to this stream: panes need one of their own"
+        yield "delivery.panes_stream", message, f'panes_stream = "{_stream(panes)}-panes"'
     for path, rule in _rules(spec):
         if known(rule.statistic) and rule.statistic not in _PANE_STATISTICS:
             listed = ", ".join(_PANE_STATISTICS)

@@ -196,6 +196,16 @@ class DeliverySpec(msgspec.Struct, frozen=True, kw_only=True):
         "ordered: evaluated at every sample; fan_out: over whole panes of 1 s, for throughput",
     ] = "ordered"
     workers: Annotated[Count, Unit("processes"), "processes on one machine"] = 1
+    panes_stream: Annotated[
+        Annotated[str, values.STREAM] | None,
+        "Kinesis stream for partial panes: the fan_out mode in Lambda needs it, nothing else does",
+    ] = None
+    mergers: Annotated[
+        int,
+        values.MERGERS,
+        Unit("mergers"),
+        "how many parts of the fleet are merged side by side in Lambda; for the life of a state",
+    ] = 4
     allowed_lateness: Annotated[
         Duration, "how far out of order a sample may come and still find its whole window"
     ] = 10_000

@@ -43,6 +43,7 @@ _TAIL = """
   together.
 - In the `fan_out` mode windows are whole seconds, and the statistic is `mean`, `min`, `max`, `sum`
   or `count`.
+- `delivery.panes_stream` is another stream than `source.stream` and those of `rules.forward`.
 - `errors.location`, `state.location` and `archive.location` are different places.
 - `rules.forward` is another stream than `source.stream`; `rules.forward_key` needs it.
 - `rules.tests.topic` needs `record.topic`.

@@ -300,6 +300,7 @@ NUMBER = Kind("number", "a finite number", _number())
 MARGIN = Kind("number", "a finite number of at least 0", _number(0.0))
 COUNT = Kind("integer", "an integer of at least 1", _integer(1, _COUNT_MAX))
 IN_FLIGHT = Kind("integer", "an integer from 1 to 65535", _integer(1, 65_535))
+MERGERS = Kind("integer", "an integer from 1 to 1000", _integer(1, 1000))
 DURATION = Kind(
     "duration",
     'a duration such as "500ms", "60s", "5m", "24h" or "1d"',

@@ -65,6 +65,7 @@ class Shared(MetaPathFinder):
         "drawn_panes": "golden/drawn_panes.py",
         "drive": "drive.py",
         "effort": "effort.py",
+        "fan_drive": "golden/fan_drive.py",
         "fake_broker": "producers/fake_broker.py",
         "fault_proxy": "servers/fault_proxy.py",
         "fault_table": "sim/fault_table.py",

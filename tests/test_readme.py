@@ -115,6 +115,7 @@ def given_reasons() -> set[tuple[str, str]]:
         "forward": ("rules/forward.py", r'Unsendable\(row, "(\w+)"'),
         "window": ("engine/judge.py", r'rule\.name, "((?!measure|costly)\w+)"'),
         "filter": ("engine/judge.py", r'rule\.name, "(costly)"'),
+        "panes": ("consumers/lambda_merger.py", r'reason="(\w+)"'),
     }
     found = {("decode", "csv")}
     for path in ("producers/mqtt.py", "rules/project.py"):

@@ -12,10 +12,11 @@ from ...rules.spec import Spec
 from .. import kcl_host
 from . import permissions, stores
 from .cloudformation import Node, att, ref, resource, sub
+from .functions import environment, log_group
 from .names import Named, named
 from .package import PIPELINE
 from .permissions import allow
-from .template import conditions, environment, log_group, stage
+from .template import conditions, stage
 
 TASK, LOG = "Worker", "WorkerLog"
 PORT = 9464  # of --listen

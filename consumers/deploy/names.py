@@ -9,10 +9,11 @@ from ...engine.errors import ConfigError, Problem
 from ...engine.sinks.archive_objects import NDJSON
 from ...rules.edges import BUCKET
 from ...rules.plan import Pipeline
+from ...rules.plan_fan_out import FAN_OUT, plan_reducer
 from ...rules.spec import Spec
-from .. import lambda_handler
+from .. import lambda_handler, lambda_sandbox
 
-STREAM, TABLE, TOPIC = "Stream", "Thresholds", "Alerts"  # logical ids
+STREAM, TABLE, TOPIC, PANES = "Stream", "Thresholds", "Alerts", "PanesStream"  # logical ids
 FIFO = ".fifo"
 
 
@@ -29,7 +30,8 @@ class Named(NamedTuple):
 
     title: of the pipeline; function: the same, as functions may be called. places: the locations on
     S3. buckets: the logical id of each bucket, in which several locations can lie. forwards: the
-    streams that rules forward to, by name or ARN; they are others', and not made here.
+    streams that rules forward to, by name or ARN; they are others', and not made here. panes: the
+    second stream of the fan-out mode, None in the other one.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Named(NamedTuple):
     places: tuple[Place, ...]
     buckets: dict[str, str]
     forwards: tuple[str, ...]
+    panes: str | None = None
 
     def place(self, section: str) -> Place:
         """The location of one section of the file."""
@@ -48,6 +51,10 @@ class Named(NamedTuple):
 
 def check_function(spec: Spec, origin: str) -> None:
     """Refuse what a function cannot do; ConfigError tells all of it."""
+    if spec.delivery.mode == FAN_OUT:
+        lambda_sandbox.check_fan_out(spec)
+        plan_reducer(spec, origin)
+        return
     lambda_handler.Handler(spec)
     if spec.archive is not None and spec.archive.format != NDJSON:
         message = "pyarrow is not in the package of a function"
@@ -80,6 +87,7 @@ def named(spec: Spec, origin: str) -> Named:
         places.append(Place(section, bucket, prefix and prefix.rstrip("/") + "/"))
     if problems:
         raise ConfigError(problems)
+    panes = spec.delivery.panes_stream
     different = dict.fromkeys(place.bucket for place in places)
     ids = {
         bucket: "Bucket" if len(different) == 1 else f"{section.capitalize()}Bucket"
@@ -94,6 +102,7 @@ def named(spec: Spec, origin: str) -> Named:
         tuple(places),
         ids,
         tuple(dict.fromkeys(rule.forward for rule in spec.rules if rule.forward is not None)),
+        None if panes is None or spec.delivery.mode != FAN_OUT else _last(panes),
     )
 
 

@@ -28,6 +28,10 @@ REQUIREMENTS = ("numpy", "msgspec", "protobuf", "google-re2", "tzdata")
 PARTS = ("engine", "rules", "producers", "consumers")  # of this package; a function has no command
 PIPELINE = "pipeline.toml"
 ENTRY = "streamgauge.consumers.lambda_handler.handler"
+HANDLERS = {  # of the fan-out mode, by what the template calls the functions
+    role: f"streamgauge.consumers.lambda_{role.lower()}.handler"
+    for role in ("Dispatcher", "Worker", "Merger")
+}
 MACHINES = {"x86_64": "x86_64", "aarch64": "arm64"}  # as wheels call them, and as Lambda does
 GLIBC_OLDEST, GLIBC_NEWEST = 17, 34  # minor versions of manylinux tags; Amazon Linux 2023 has 2.34
 STRIPPED_FOLDERS = {"tests", "__pycache__", "bin", "include", "f2py", "deploy"}

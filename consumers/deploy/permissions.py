@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .cloudformation import Node, att, choose, literal, ref, sub
-from .names import STREAM, TABLE, TOPIC, Named
+from .names import PANES, STREAM, TABLE, TOPIC, Named
 
 VERSION = "2012-10-17"
 READ_STREAM = [  # the mapping, kinesis_reader.py
@@ -22,6 +22,7 @@ READ_STREAM = [  # the mapping, kinesis_reader.py
 READ_LIMITS = ["dynamodb:BatchGetItem"]  # stores/dynamodb.py
 PUBLISH = ["sns:Publish"]  # sinks/sns.py
 FORWARD = ["kinesis:ListShards", "kinesis:PutRecords"]  # sinks/forward.py, by a producer
+PUT_PANES = ["kinesis:PutRecords"]  # pane_wire.py
 LOCATIONS = {
     "errors": ["s3:PutObject"],  # sinks/errors_s3.py
     "state": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],  # stores/s3.py
@@ -74,21 +75,63 @@ def by_name(named: Named) -> Arns:
 
 def of_pipeline(named: Named, arns: Arns) -> list[Node]:
     """What the pipeline itself calls, whichever host drives it."""
-    found = [allow("ReadStream", READ_STREAM, arns.stream)]
-    if named.table is not None:
-        found.append(allow("ReadLimits", READ_LIMITS, arns.table))
-    if named.topic is not None:
-        found.append(allow("PublishAlerts", PUBLISH, arns.topic))
-    if named.forwards:
-        found.append(allow("Forward", FORWARD, list(map(_stream, named.forwards))))
-    for section, bucket, prefix in named.places:
-        objects = arns.objects(bucket, prefix)
-        found.append(allow(section.capitalize(), LOCATIONS[section], objects))
+    found = [allow("ReadStream", READ_STREAM, arns.stream), *_limits(named, arns)]
+    found += [*_topic(named, arns), *_forwards(named), *_places(named, arns)]
+    return [*found, _key()]
+
+
+def of_dispatcher(named: Named, arns: Arns, worker: Node) -> list[Node]:
+    """What a dispatcher calls: lambda_dispatcher.py."""
+    return [
+        allow("ReadStream", READ_STREAM, arns.stream),
+        allow("InvokeWorker", ["lambda:InvokeFunction"], worker),
+        allow("TellMergers", PUT_PANES, att(PANES)),
+        *_places(named, arns, "state"),
+        _key(),
+    ]
+
+
+def of_worker(named: Named, arns: Arns) -> list[Node]:
+    """What a worker calls: lambda_worker.py."""
+    puts = allow("PutPanes", PUT_PANES, att(PANES))
+    return [puts, *_forwards(named), *_places(named, arns, "errors"), _key()]
+
+
+def of_merger(named: Named, arns: Arns) -> list[Node]:
+    """What a merger calls: lambda_merger.py."""
+    found = [allow("ReadPanes", READ_STREAM, att(PANES)), *_limits(named, arns)]
+    return [*found, *_topic(named, arns), *_places(named, arns, "errors", "state"), _key()]
+
+
+def _limits(named: Named, arns: Arns) -> list[Node]:
+    return [] if named.table is None else [allow("ReadLimits", READ_LIMITS, arns.table)]
+
+
+def _topic(named: Named, arns: Arns) -> list[Node]:
+    return [] if named.topic is None else [allow("PublishAlerts", PUBLISH, arns.topic)]
+
+
+def _forwards(named: Named) -> list[Node]:
+    streams = list(map(_stream, named.forwards))
+    return [allow("Forward", FORWARD, streams)] if streams else []
+
+
+def _places(named: Named, arns: Arns, *sections: str) -> list[Node]:
+    """The locations of some sections, of all where none is named."""
+    found = [
+        allow(section.capitalize(), LOCATIONS[section], arns.objects(bucket, prefix))
+        for section, bucket, prefix in named.places
+        if not sections or section in sections
+    ]
+    if sections and "state" not in sections:
+        return found
     # Where a caller may not list, S3 answers 403 for an object that is not there, not 404.
     bucket = arns.buckets[named.place("state").bucket]
-    found.append(allow("ListState", ["s3:ListBucket"], sub(bucket)))
-    found.append(choose("UseKms", allow("UseKey", USE_KEY, ref("KmsKeyArn"))))
-    return found
+    return [*found, allow("ListState", ["s3:ListBucket"], sub(bucket))]
+
+
+def _key() -> Node:
+    return choose("UseKms", allow("UseKey", USE_KEY, ref("KmsKeyArn")))
 
 
 def failed_batches(named: Named) -> list[Node]:

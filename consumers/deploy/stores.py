@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cloudformation import Node, att, choose, excused, kept, ref, resource, sub
-from .names import FIFO, STREAM, TABLE, TOPIC, Named, Place
+from .names import FIFO, PANES, STREAM, TABLE, TOPIC, Named, Place
 from .permissions import VERSION
 
 KEY = choose("UseKms", ref("KmsKeyArn"))
@@ -40,6 +40,12 @@ def parameters(named: Named) -> Node:
             "Description": "A key of your own for all that is stored; empty: keys of AWS",
         },
     }  # fmt: skip
+    if named.panes is not None:
+        found["PanesStreamName"] = {"Type": "String", "Default": named.panes}
+        found["PanesShardCount"] = {
+            "Type": "Number", "Default": 1, "MinValue": 1,
+            "Description": "Of the stream of partial panes, where provisioned",
+        }  # fmt: skip
     if named.table is not None:
         found["ThresholdsTableName"] = {"Type": "String", "Default": named.table}
     if named.topic is not None:
@@ -51,7 +57,9 @@ def parameters(named: Named) -> Node:
 
 def resources(named: Named) -> Node:
     """All of them that the file names."""
-    found = {STREAM: _stream()}
+    found = {STREAM: _stream(STREAM)}
+    if named.panes is not None:
+        found[PANES] = _stream(PANES)
     if named.table is not None:
         found[TABLE] = _table()
     if named.topic is not None:
@@ -62,13 +70,14 @@ def resources(named: Named) -> Node:
     return found
 
 
-def _stream() -> Node:
+def _stream(name: str) -> Node:
+    count = "ShardCount" if name == STREAM else "PanesShardCount"
     return kept(
         "AWS::Kinesis::Stream",
         {
-            "Name": ref("StreamName"),
+            "Name": ref(f"{name}Name"),
             "StreamModeDetails": {"StreamMode": ref("StreamMode")},
-            "ShardCount": choose("Provisioned", ref("ShardCount")),
+            "ShardCount": choose("Provisioned", ref(count)),
             "RetentionPeriodHours": ref("RetentionHours"),
             "StreamEncryption": {
                 "EncryptionType": "KMS",

@@ -1,18 +1,19 @@
-"""What watches a function: the alarms that roll a deployment back, and a dashboard."""
+"""What watches the functions: alarms that roll a deployment back, and a dashboard."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ..lambda_metrics import DIMENSION, NAMESPACE
 from .cloudformation import Node, choose, ref, resource, sub
+from .functions import ALIAS, Function
 from .names import Named
 
 MINUTE = 60  # seconds
 BEHIND_MINUTES = 3  # in a row that a function is behind, until that is an alarm
 WIDGET_WIDTH, WIDGET_HEIGHT = 12, 6  # a row has 24 columns
-ALARMS = ("ErrorsAlarm", "IteratorAgeAlarm")
 
 
 def parameters() -> Node:
@@ -29,24 +30,26 @@ def parameters() -> Node:
     }  # fmt: skip
 
 
-def resources(function: str, alias: str, named: Named) -> Node:
-    """Alarms and dashboard of one function."""
-    errors = _alarm(function, alias, "Errors", Statistic="Sum", EvaluationPeriods=1, Threshold=0)
-    age = _alarm(
-        function, alias, "IteratorAge", Statistic="Maximum", EvaluationPeriods=BEHIND_MINUTES,
-        Threshold=ref("IteratorAgeAlarmMs"),
-    )  # fmt: skip
-    widgets = ",\n".join(map(json.dumps, _widgets(function, named)))
+def resources(functions: Sequence[Function], named: Named) -> Node:
+    """Alarms of each function, and one dashboard of all."""
+    found: Node = {}
+    for one in functions:
+        errors = _alarm(one.name, "Errors", Statistic="Sum", EvaluationPeriods=1, Threshold=0)
+        age = _alarm(
+            one.name, "IteratorAge", Statistic="Maximum", EvaluationPeriods=BEHIND_MINUTES,
+            Threshold=ref("IteratorAgeAlarmMs"),
+        )  # fmt: skip
+        found |= dict(zip(one.alarms, (errors, age), strict=False))
+    widgets = ",\n".join(map(json.dumps, _widgets(functions, named)))
     body = f'{{"widgets": [\n{widgets}\n]}}'
-    return dict(zip(ALARMS, (errors, age), strict=True)) | {
-        "Dashboard": resource(
-            "AWS::CloudWatch::Dashboard",
-            {"DashboardName": sub(f"{named.function}-${{Stage}}"), "DashboardBody": sub(body)},
-        )
-    }
+    found["Dashboard"] = resource(
+        "AWS::CloudWatch::Dashboard",
+        {"DashboardName": sub(f"{named.function}-${{Stage}}"), "DashboardBody": sub(body)},
+    )
+    return found
 
 
-def _alarm(function: str, alias: str, metric: str, **when: Any) -> Node:
+def _alarm(function: str, metric: str, **when: Any) -> Node:
     return resource(
         "AWS::CloudWatch::Alarm",
         {
@@ -55,7 +58,7 @@ def _alarm(function: str, alias: str, metric: str, **when: Any) -> Node:
             "MetricName": metric,
             "Dimensions": [
                 {"Name": "FunctionName", "Value": ref(function)},
-                {"Name": "Resource", "Value": sub(f"${{{function}}}:{alias}")},
+                {"Name": "Resource", "Value": sub(f"${{{function}}}:{ALIAS}")},
             ],
             "Period": MINUTE,
             "ComparisonOperator": "GreaterThanThreshold",
@@ -66,15 +69,16 @@ def _alarm(function: str, alias: str, metric: str, **when: Any) -> Node:
     )
 
 
-def _widgets(function: str, named: Named) -> list[Node]:
+def _widgets(functions: Sequence[Function], named: Named) -> list[Node]:
     """Six graphs: what was read, what was refused, alerts, how far behind, errors, state."""
+    reading = [one for one in functions if one.reads is not None]
     read = ["records", "evaluated", "filtered", "duplicates"]
     shown: tuple[tuple[str, str, list[list[Any]]], ...] = (
         ("user records", "Sum", _of_pipeline(named, read)),
         ("rejected, late, repeated", "Sum", _of_pipeline(named, ["rejected", "late", "repeated"])),
         ("alerts", "Sum", _of_pipeline(named, ["alerts"])),
-        ("iterator age, ms", "Maximum", _of_function(function, ["IteratorAge"])),
-        ("invocations", "Sum", _of_function(function, ["Invocations", "Errors", "Throttles"])
+        ("iterator age, ms", "Maximum", _of_functions(reading, ["IteratorAge"])),
+        ("invocations", "Sum", _of_functions(functions, ["Invocations", "Errors", "Throttles"])
          + _of_pipeline(named, ["failed", "fenced"])),
         ("state: ms to save, bytes", "Maximum", _of_pipeline(named, ["save", "state_bytes"])),
     )  # fmt: skip
@@ -96,5 +100,10 @@ def _of_pipeline(named: Named, metrics: list[str]) -> list[list[Any]]:
     return [[NAMESPACE, metric, DIMENSION, named.title] for metric in metrics]
 
 
-def _of_function(function: str, metrics: list[str]) -> list[list[Any]]:
-    return [["AWS/Lambda", metric, "FunctionName", f"${{{function}}}"] for metric in metrics]
+def _of_functions(functions: Sequence[Function], metrics: list[str]) -> list[list[Any]]:
+    names = [one.name for one in functions]
+    return [
+        ["AWS/Lambda", metric, "FunctionName", f"${{{name}}}"]
+        for name in names
+        for metric in metrics
+    ]

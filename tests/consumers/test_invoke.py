@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_panes import PLAIN, TOML
 
+from streamgauge.consumers import lambda_trial
+from streamgauge.consumers.deploy import sample_event
 from streamgauge.consumers.deploy.invoke import invoke
 from streamgauge.consumers.deploy.runtime_api import PATH, Answer, RuntimeApi
 from streamgauge.engine.errors import StreamgaugeError
+from streamgauge.rules.spec import load
 
 MODULE = "streamgauge/consumers/lambda_trial.py"
 
@@ -101,3 +105,21 @@ def test_a_client_that_is_ended_is_no_error(
         assert answer.status == 200
     api.close()
     assert capfd.readouterr().err == ""
+
+
+def test_the_fan_out_mode_is_tried_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dispatcher, worker and merger, over directories; nothing of AWS is called."""
+    streams = 'panes_stream = "panes"\n[source]\nstream = "telemetry"\n'
+    (tmp_path / "p.toml").write_text(TOML.format(**{**PLAIN, "lateness": 2}) + streams)
+    monkeypatch.setenv("STREAMGAUGE_PIPELINE", str(tmp_path / "p.toml"))
+    monkeypatch.setenv(lambda_trial.FOLDER, str(tmp_path))
+    given = sample_event.event(load(tmp_path / "p.toml"), 20, False, 1_767_600_000_000)
+    assert lambda_trial.handler(given, None) == {"batchItemFailures": []}
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [line["event"] for line in lines if "event" in line]
+    assert told[:2] == ["chunk_reduced", "invoked"] and set(told[2:]) == {"merged"}
+    assert [line["state"] for line in lines if "state" in line] == ["firing"]
+    assert sorted(path.name for path in (tmp_path / "state" / "panes").iterdir()) == [
+        f"chunks-{sample_event.SHARD}", *(f"merger-{n}" for n in range(4))]  # fmt: skip

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import drawn_panes
 import pytest
 from live_run import PLACES, TOML
 from servers import need
@@ -19,6 +20,7 @@ from streamgauge.rules import spec as specs
 
 BARE = PLACES.partition("[errors]")[1] + PLACES.partition("[errors]")[2]  # no table, no topic
 FIFO = PLACES.replace(":alerts", ":alerts.fifo").replace("s3://bucket/state", "s3://other/state")
+FAN_OUT = drawn_panes.TOML.format(**drawn_panes.PLAIN) + 'panes_stream = "panes"\n'
 pytestmark = pytest.mark.slow
 
 
@@ -29,6 +31,9 @@ def templates() -> dict[str, Node]:
         spec = specs.parse(TOML + places)
         made[f"{name}-function"] = function.template(spec, "p.toml", "3.12")
         made[f"{name}-worker"] = container.template(spec, "p.toml")
+    for name, places in (("fan-all", PLACES), ("fan-bare", BARE)):
+        spec = specs.parse(FAN_OUT + '[source]\nstream = "telemetry"\n' + places)
+        made[f"{name}-functions"] = function.template(spec, "p.toml", "3.12")
     return made
 
 
