@@ -198,6 +198,27 @@ def test_marks_that_cannot_be_told_are_told_with_the_next() -> None:
     judged(fan, sent[SHARD])
 
 
+def test_each_record_is_counted_once_however_often_its_batch_comes(small: None) -> None:
+    """What is not recorded is sent again, and counted then; what is, is not."""
+    fan = Fan(FILE, a_shard())
+    creates = iter(range(10))
+
+    def refuse(name: str) -> None:
+        if name == "before create" and next(creates) == 1:  # of what workers have said
+            raise UnavailableError("refused")
+
+    fan.on_call = refuse
+    assert fan.give(SHARD, 30) == 0
+    fan.on_call = lambda name: None
+    fan.kinesis.faults.refused = 1.0
+    fan.give(SHARD, 30)
+    fan.heal()
+    assert fan.give(SHARD, 30) == 30
+    assert sum(line.get("records", 0) for line in fan.said("invoked")) == 30
+    (last,) = fan.said("invoked")[-1:]
+    assert {"records", "iterator_age", "failed", "fenced"} <= last.keys() and last["_aws"]
+
+
 def test_lanes_are_seen() -> None:
     """A factor above 1: records that lie before what is cut, and were never handed over."""
     fan = Fan(FILE, a_shard())
