@@ -291,6 +291,8 @@ def notes(spec: Spec) -> Iterator[str]:
     if spec.delivery.mode == "fan_out":
         names = sorted({_statistic(spec, rule) for rule in spec.rules})
         yield _PANE_NOTE.format(names=", ".join(names))
+        if spec.delivery.panes_stream is None:
+            yield "no delivery.panes_stream: `run` has this mode, but Lambda needs a second stream"
     if spec.record.topic is None:
         yield "no record.topic: FROM is not applied and topic() is Undefined"
     if spec.record.time is None:

@@ -112,6 +112,7 @@ def test_what_might_surprise_is_noted(tmp_path):
     notes = [line for line in out.splitlines() if line.startswith("note: ")]
     assert [note.split(":")[1].strip() for note in notes] == [
         "fan_out mode",
+        "no delivery.panes_stream",
         "no record.topic",
         "no record.time",
         "no source.stream",
