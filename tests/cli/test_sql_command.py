@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +128,17 @@ def test_the_prompt_without_a_terminal_prints_outputs_alone() -> None:
     assert ".nothing: no such command" in err and "found the end" in err and "topic x/y" in err
 
 
+def control() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_the_prompt_on_a_terminal() -> None:
     """Typed as a person does: a statement over two lines, one dropped by Ctrl-C, then Ctrl-D."""
-    child, parent = pty.fork()
-    if child == 0:
-        os.execv(COMMAND[0], COMMAND)
+    parent, child = pty.openpty()
+    ends = {"stdin": child, "stdout": child, "stderr": child}
+    # The terminal's own process group, so that Ctrl-C reaches it.
+    done = subprocess.Popen(COMMAND, **ends, start_new_session=True, preexec_fn=control)
+    os.close(child)
     shown = b""
 
     def until(text: bytes) -> None:
@@ -153,8 +161,7 @@ def test_the_prompt_on_a_terminal() -> None:
     os.write(parent, b"\x03")
     until(b"sql> ")
     os.write(parent, b"\x04")
-    until(b"\n")
-    assert os.waitpid(child, 0)[1] == 0
+    assert done.wait(timeout=30) == 0
     os.close(parent)
 
 
