@@ -69,6 +69,7 @@ class Shared(MetaPathFinder):
         "generate": "generate.py",
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
         "kcl_drive": "golden/kcl_drive.py",
+        "kcl_opening": "servers/kcl_opening.py",
         "kcl_run": "servers/kcl_run.py",
         "lambda_drive": "golden/lambda_drive.py",
         "lambda_mapping": "golden/lambda_mapping.py",
