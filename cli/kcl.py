@@ -57,7 +57,7 @@ def command(
 
     Example: AWS_REGION=eu-west-1 streamgauge kcl thermostats.toml --listen 127.0.0.1:9464
     """
-    from . import kcl_daemon, kcl_properties
+    from . import kcl_daemon, kcl_properties, kcl_whole
 
     spec, start = _examined(file, jars)
     more = kcl_properties.extra(properties)
@@ -67,6 +67,7 @@ def command(
             Path(name) / "child", more,
         )  # fmt: skip
         kcl_properties.write(Path(name), file.absolute(), text)
+        kcl_whole.write(Path(name) / "classes")
         arguments = [start.java, f"-Xmx{heap}", *kcl_daemon.arguments(start.jars, Path(name))]
         daemon = kcl_daemon.Daemon(arguments, os.environ | {"AWS_REGION": start.region})
         good = _run(daemon, listen, stop)

@@ -14,8 +14,8 @@ from streamgauge import Alert
 from streamgauge.engine.errors import FencedError, StreamgaugeError
 
 
-def whole(records: list[Kinesis]) -> list[Kinesis]:
-    """Without what the KCL cannot hand on: aggregates of which a part is bad, or that are empty."""
+def openable(records: list[Kinesis]) -> list[Kinesis]:
+    """Without what a daemon that opens aggregates does not hand on: empty, or bad in a part."""
     found = []
     for one in records:
         users = opened(one)
@@ -29,10 +29,20 @@ def whole(records: list[Kinesis]) -> list[Kinesis]:
 @pytest.mark.parametrize("make", [told, lambda: packed(1), lambda: packed(1000)],
                          ids=["as told", "plain", "aggregated"])  # fmt: skip
 def test_the_alerts_are_the_oracle_s(make: Callable[[], list[Kinesis]], size: int) -> None:
-    memories, records = Memories(), whole(make())
+    check_same_answer(make(), size, opening=False)
+
+
+@pytest.mark.parametrize("make", [told, lambda: packed(1000)], ids=["as told", "aggregated"])
+def test_of_a_daemon_that_opens_aggregates_too(make: Callable[[], list[Kinesis]]) -> None:
+    """A state may be handed over by one, and the protocol is the same."""
+    check_same_answer(openable(make()), 100, opening=True)
+
+
+def check_same_answer(records: list[Kinesis], size: int, opening: bool) -> None:
+    memories = Memories()
     for shard, of in in_shards(records).items():
         script = Script()
-        pieces = [batch(of[at : at + size]) for at in range(0, len(of), size)]
+        pieces = [batch(of[at : at + size], opening=opening) for at in range(0, len(of), size)]
         script.say(host(memories), initialize(shard), *pieces, EMPTY, ENDED)
         assert script.checkpoints[-1] == (None, None)
         assert len(script.statuses) == len(pieces) + 3
@@ -42,7 +52,7 @@ def test_the_alerts_are_the_oracle_s(make: Callable[[], list[Kinesis]], size: in
 @pytest.mark.parametrize("save_seconds", [0.0, 1e9], ids=["saved each time", "never saved"])
 def test_a_life_for_each_batch(save_seconds: float) -> None:
     """The process ends without a word; the next one begins at the last checkpoint."""
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     for shard, of in in_shards(records).items():
         script = Script()
         for at in range(0, len(of), 40):
@@ -55,7 +65,7 @@ def test_a_life_for_each_batch(save_seconds: float) -> None:
 
 
 def test_an_unreadable_state_is_read_again_up_to_the_checkpoint_and_told_to_nobody() -> None:
-    memories, records = Memories(), whole(packed(5))
+    memories, records = Memories(), packed(5)
     memories.stream = streamed(records)
     (shard, of), *_ = in_shards(records).items()
     script = Script()
@@ -72,7 +82,7 @@ def test_an_unreadable_state_is_read_again_up_to_the_checkpoint_and_told_to_nobo
 
 def test_behind_a_checkpoint_within_an_aggregate_the_rest_of_it_is_told() -> None:
     """As another program may have left it; with no state at all, all is read again before."""
-    records = whole(packed(1000))
+    records = packed(1000)
     (shard, of), *_ = in_shards(records).items()
     (whole_run := Memories()).stream = streamed(records)
     Script().say(host(whole_run), initialize(shard), batch(of))
@@ -94,7 +104,7 @@ def after(position: str | None, noted: tuple[str, int]) -> bool:
 
 
 def test_who_finds_another_s_state_ends_without_a_checkpoint() -> None:
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     (shard, of), *_ = in_shards(records).items()
 
     def other(event: str, **fields: Any) -> None:
@@ -108,7 +118,7 @@ def test_who_finds_another_s_state_ends_without_a_checkpoint() -> None:
 
 
 def test_what_fails_is_never_told_to_have_gone_well() -> None:
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     (shard, of), *_ = in_shards(records).items()
     script = Script(["IllegalArgumentException"])
     with pytest.raises(StreamgaugeError, match="IllegalArgumentException"):
