@@ -85,6 +85,12 @@ class ShardProcessor:
         """The last applied position, None before the first."""
         return None if self._pipeline is None else self._pipeline.positions.get(self.shard_id)
 
+    def inspect(self, device: str) -> list[dict[str, Any]] | None:
+        """What is known of a device, one row a rule; None while the state is not loaded."""
+        if self._pipeline is None:
+            return [] if self.lost else None
+        return [{"shard": self.shard_id, **row} for row in self._pipeline.inspect(device)]
+
     def start(self, shard_id: str, checkpoint: Position | None) -> None:
         """Load the newest state, and read again what lies between it and the checkpoint."""
         host, self.shard_id, self._noted = self._host, shard_id, checkpoint

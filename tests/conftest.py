@@ -74,6 +74,7 @@ class Shared(MetaPathFinder):
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
         "kcl_drive": "golden/kcl_drive.py",
         "kcl_opening": "servers/kcl_opening.py",
+        "kinesis_local": "servers/kinesis_local.py",
         "kcl_run": "servers/kcl_run.py",
         "lambda_drive": "golden/lambda_drive.py",
         "lambda_mapping": "golden/lambda_mapping.py",

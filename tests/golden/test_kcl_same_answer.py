@@ -11,7 +11,7 @@ from lambda_drive import Memories, compare, in_shards, packed, streamed, told
 from plain_kpl import Kinesis, opened
 
 from streamgauge import Alert
-from streamgauge.engine.errors import FencedError, StreamgaugeError
+from streamgauge.engine.errors import FencedError, StreamgaugeError, UnavailableError
 
 
 def openable(records: list[Kinesis]) -> list[Kinesis]:
@@ -62,6 +62,53 @@ def test_a_life_for_each_batch(save_seconds: float) -> None:
             script.say(shared, initialize(shard, noted), batch(of[first : at + 40], noted))
         assert bool(script.checkpoints) == (save_seconds == 0.0)
     compare(memories, records)
+
+
+@pytest.mark.parametrize("opening", [True, False], ids=["the old one first", "the new one first"])
+def test_workers_of_two_versions_take_turns(opening: bool) -> None:
+    """As in a rolling upgrade and back: daemons that open aggregates, and daemons that do not."""
+    memories, records = Memories(), openable(packed(1000))
+    for shard, of in in_shards(records).items():
+        script, size = Script(), max(len(of) // 9, 1)
+        for at in range(0, len(of), size):
+            noted: Any = script.checkpoints[-1] if script.checkpoints else None
+            given = batch(of[: at + size], noted, opening=opening)
+            script.say(host(memories), initialize(shard, noted), given)
+            opening = not opening
+        assert {bool(sub) for _, sub in script.checkpoints} == {True, False}
+    compare(memories, records)
+
+
+def test_a_sink_that_is_down_holds_state_and_checkpoint_back() -> None:
+    """S4, S5: refused for a while it is asked again; for good, the process ends, nothing noted."""
+    records = packed(5)
+    (shard, of), *_ = in_shards(records).items()
+    for refusals, good in ((4, True), (1 << 30, False)):
+        memories, script, clock = Memories(), Script(), Clock()
+        memories.sink.fail_next = refusals
+        shared = host(memories, now=clock.now)
+        lines = initialize(shard), batch(of), ENDED
+        if good:
+            script.say(shared, *lines, sleep=clock.sleep)
+            assert clock.seconds > 0 and script.checkpoints[-1] == (None, None)
+            compare(memories, of)
+            continue
+        with pytest.raises(UnavailableError):
+            script.say(shared, *lines, sleep=clock.sleep)
+        assert script.checkpoints == [] and memories.store.generations("torture", shard) == []
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
 def test_an_unreadable_state_is_read_again_up_to_the_checkpoint_and_told_to_nobody() -> None:
