@@ -140,12 +140,15 @@ _MAKERS = frozenset(("concat", "transform"))  # of arrays that may be larger tha
 def _older_result(name: str, arguments: list[Value], result: Value) -> Value:
     if name == "sql_version":
         return OLDER
-    if type(result) is not Decimal or name in WHOLE_RESULTS:
+    if type(result) is not Decimal or name in WHOLE_RESULTS or name in _HANDED_ON:
         return result
-    return result if all(map(_is_int, arguments)) and name in _LIKE_OPERANDS else fractional(result)
+    counting = arguments[:1] if name == "trunc" else arguments  # its places give it no type
+    return result if all(map(_is_int, counting)) and name in _LIKE_OPERANDS else fractional(result)
 
 
-_LIKE_OPERANDS = frozenset(("abs", "mod", "remainder", "trunc", "nanvl", "get_or_default"))
+# Of Ints an Int, else a Decimal; and what gives back a value that was there before, as it was.
+_LIKE_OPERANDS = frozenset(("abs", "mod", "remainder", "trunc"))
+_HANDED_ON = frozenset(("concat", "decode", "get", "get_or_default", "nanvl"))
 
 
 def _is_int(value: Value) -> bool:
@@ -193,13 +196,6 @@ def _unequal(a: Value, b: Value) -> Value:
     return values.invert(values.equal(a, b))
 
 
-def _within(a: Value, b: Value) -> Value:
-    """Apply IN: whether an item of the array equals the value."""
-    if a is UNSET or type(b) is not list:
-        return UNSET
-    return any(values.equal(a, item) for item in b)
-
-
 _BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "=": values.equal,
     "<>": _unequal,
@@ -207,7 +203,7 @@ _BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "-": values.subtract,
     "*": values.multiply,
     "%": values.remainder,
-    "IN": _within,
+    "IN": values.within,
 }
 
 
