@@ -38,14 +38,15 @@ from .tree import (
     Variable,
     walk,
 )
-from .values import Value, exact, fractional
+from .values import CostlyError, Value, exact, fractional
 
 CURRENT, OLDER = VERSIONS = ("2016-03-23", "2015-10-08")
 
 CASTS = {
     **dict.fromkeys(("string", "nvarchar", "text", "ntext", "varchar"), "string"),
     **dict.fromkeys(("int", "integer"), "int"),
-    **dict.fromkeys(("decimal", "double"), "decimal"),
+    "decimal": "decimal",
+    "double": "double",
     **dict.fromkeys(("bool", "boolean"), "boolean"),
 }
 
@@ -109,8 +110,12 @@ def _variable(node: Variable, message: Scope, dialect: Dialect) -> Value:
     # that a long chain of them needs no deep recursion.
     known = message.variables
     if not known:
-        for name, value in message.definitions.items():
-            known[name] = evaluate(value, message.root, dialect)
+        try:
+            for name, value in message.definitions.items():
+                known[name] = evaluate(value, message.root, dialect)
+        except CostlyError:
+            known.clear()  # half of them are none
+            raise
     return known[node.name]
 
 
@@ -158,7 +163,9 @@ def _is_int(value: Value) -> bool:
 def _cast(node: Cast, message: Scope, dialect: Dialect) -> Value:
     kind = CASTS[node.type]
     found = values.cast(evaluate(node.operand, message, dialect), kind)
-    return fractional(found) if kind == "decimal" and dialect.version == OLDER else found
+    return (
+        fractional(found) if kind in ("decimal", "double") and dialect.version == OLDER else found
+    )
 
 
 def _unary(node: Unary, message: Scope, dialect: Dialect) -> Value:

@@ -334,7 +334,7 @@ def bounded(value: Value) -> Value:
 
 
 def cast(value: Value, kind: str) -> Value:
-    """Apply CAST to one of the four types: "string", "int", "decimal" or "boolean"."""
+    """Apply CAST to "string", "int", "boolean", "decimal" or "double", a Decimal as float64."""
     if kind == "string":
         return text_of(value)
     if kind == "boolean":
@@ -342,7 +342,9 @@ def cast(value: Value, kind: str) -> Value:
     number = Decimal(value) if type(value) is bool else number_of(value)
     if number is UNSET:
         return UNSET
-    return settle(number.to_integral_value(ROUND_FLOOR)) if kind == "int" else number
+    if kind == "int":
+        return settle(number.to_integral_value(ROUND_FLOOR))
+    return exact(float(number)) if kind == "double" else number
 
 
 def divide(a: Value, b: Value, cut: bool) -> Value:

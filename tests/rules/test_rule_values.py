@@ -1,5 +1,6 @@
 """The operators of IoT SQL on single values, against rational numbers."""
 
+import copy
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -186,4 +187,14 @@ def test_an_item_is_in_an_array_where_one_equals_it(a: Any, items: list[Any]) ->
         assert found == [same(a, item) for item in array if a is not UNSET and item is not UNSET]
         assert values.within(a, array) is (UNSET if a is UNSET else any(found))
     assert values.within(a, "abc") is UNSET
-    assert values.equal(items, list(items)) is True
+
+
+@pytest.mark.parametrize("item", [2**53 + 1, 10**33 + 1, 10**34 + 1, 10**400, 0.1, 1e23, -0.0, [1]])
+def test_every_number_is_in_its_own_array(item: Any) -> None:
+    assert values.within(exact(item), [1, "x", item]) is True
+    assert values.within(exact(item), [exact(item)]) is True
+
+
+@given(cells)
+def test_an_array_equals_its_copy(items: Any) -> None:
+    assert values.equal([items], [copy.deepcopy(items)]) is True
