@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import tree
+from .coding_functions import SCHEME
 from .draft import Draft
 from .functions import AGGREGATES, CLOUD, KNOWN, PATTERNS
 from .interpret import CASTS, CURRENT, OLDER, item_key
@@ -96,6 +97,8 @@ def _check_call(draft: Draft, call: Call) -> None:
     if call.name == "topic" and len(call.arguments) > 1:
         message = f"{name}() takes at most one argument: the result is Undefined"
         draft.tell(call.at, message, "", "warning")
+    if call.name in ("decode", "encode"):
+        _check_scheme(draft, call)
     if call.name in KNOWN:
         return
     if call.name in CLOUD:
@@ -107,6 +110,19 @@ def _check_call(draft: Draft, call: Call) -> None:
     else:
         hint = nearest(call.name, sorted(KNOWN))
         draft.tell(call.at, f"function {name}() does not exist in AWS IoT SQL", hint)
+
+
+def _check_scheme(draft: Draft, call: Call) -> None:
+    """Refuse what AWS can decode and this package cannot; another scheme does not exist at all."""
+    scheme = call.arguments[1] if len(call.arguments) > 1 else None
+    if not isinstance(scheme, Literal) or scheme.value == SCHEME:
+        return
+    if scheme.value == "proto" and call.name == "decode":
+        message = "decode() of 'proto' is not supported: its descriptor is kept in AWS"
+        draft.tell(scheme.at, message, "let devices send JSON")
+    else:
+        message = f"{call.name}() has the scheme '{SCHEME}' alone: the result is Undefined"
+        draft.tell(scheme.at, message, "", "warning")
 
 
 def _check_pattern(draft: Draft, call: Call) -> None:

@@ -42,7 +42,9 @@ def get_mqtt_property(message: Scope, arguments: Sequence[Value]) -> Value:
 
 def get_user_properties(message: Scope, arguments: Sequence[Value]) -> Value:
     """Return all values of one user property, or all properties as objects of one pair each."""
-    pairs = message.context.get("user_properties", ())
+    pairs = message.context.get("user_properties", UNSET)
+    if pairs is UNSET:
+        return UNSET
     if not arguments:
         return [{name: value} for name, value in pairs]
     if len(arguments) > 1 or type(arguments[0]) is not str:

@@ -38,14 +38,15 @@ from .tree import (
     Variable,
     walk,
 )
-from .values import Value, exact, fractional
+from .values import CostlyError, Value, exact, fractional
 
 CURRENT, OLDER = VERSIONS = ("2016-03-23", "2015-10-08")
 
 CASTS = {
     **dict.fromkeys(("string", "nvarchar", "text", "ntext", "varchar"), "string"),
     **dict.fromkeys(("int", "integer"), "int"),
-    **dict.fromkeys(("decimal", "double"), "decimal"),
+    "decimal": "decimal",
+    "double": "double",
     **dict.fromkeys(("bool", "boolean"), "boolean"),
 }
 
@@ -109,8 +110,12 @@ def _variable(node: Variable, message: Scope, dialect: Dialect) -> Value:
     # that a long chain of them needs no deep recursion.
     known = message.variables
     if not known:
-        for name, value in message.definitions.items():
-            known[name] = evaluate(value, message.root, dialect)
+        try:
+            for name, value in message.definitions.items():
+                known[name] = evaluate(value, message.root, dialect)
+        except CostlyError:
+            known.clear()  # half of them are none
+            raise
     return known[node.name]
 
 
@@ -140,12 +145,15 @@ _MAKERS = frozenset(("concat", "transform"))  # of arrays that may be larger tha
 def _older_result(name: str, arguments: list[Value], result: Value) -> Value:
     if name == "sql_version":
         return OLDER
-    if type(result) is not Decimal or name in WHOLE_RESULTS:
+    if type(result) is not Decimal or name in WHOLE_RESULTS or name in _HANDED_ON:
         return result
-    return result if all(map(_is_int, arguments)) and name in _LIKE_OPERANDS else fractional(result)
+    counting = arguments[:1] if name == "trunc" else arguments  # its places give it no type
+    return result if all(map(_is_int, counting)) and name in _LIKE_OPERANDS else fractional(result)
 
 
-_LIKE_OPERANDS = frozenset(("abs", "mod", "remainder", "trunc", "nanvl", "get_or_default"))
+# Of Ints an Int, else a Decimal; and what gives back a value that was there before, as it was.
+_LIKE_OPERANDS = frozenset(("abs", "mod", "remainder", "trunc"))
+_HANDED_ON = frozenset(("concat", "decode", "get", "get_or_default", "nanvl"))
 
 
 def _is_int(value: Value) -> bool:
@@ -155,7 +163,9 @@ def _is_int(value: Value) -> bool:
 def _cast(node: Cast, message: Scope, dialect: Dialect) -> Value:
     kind = CASTS[node.type]
     found = values.cast(evaluate(node.operand, message, dialect), kind)
-    return fractional(found) if kind == "decimal" and dialect.version == OLDER else found
+    return (
+        fractional(found) if kind in ("decimal", "double") and dialect.version == OLDER else found
+    )
 
 
 def _unary(node: Unary, message: Scope, dialect: Dialect) -> Value:
@@ -193,13 +203,6 @@ def _unequal(a: Value, b: Value) -> Value:
     return values.invert(values.equal(a, b))
 
 
-def _within(a: Value, b: Value) -> Value:
-    """Apply IN: whether an item of the array equals the value."""
-    if a is UNSET or type(b) is not list:
-        return UNSET
-    return any(values.equal(a, item) for item in b)
-
-
 _BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "=": values.equal,
     "<>": _unequal,
@@ -207,7 +210,7 @@ _BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "-": values.subtract,
     "*": values.multiply,
     "%": values.remainder,
-    "IN": _within,
+    "IN": values.within,
 }
 
 

@@ -93,6 +93,7 @@ class Rule:
         """Apply FROM, WHERE and SELECT to one message."""
         message.definitions = self.definitions
         message.variables.clear()
+        message.steps = 0
         if not self.matches(message.topic):
             return Outcome("not_triggered")
         try:

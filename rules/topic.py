@@ -108,7 +108,7 @@ def reaches(matches: Callable[[str], bool], rule_name: str) -> Callable[[str], b
 
     def reached(topic: str) -> bool:
         named = ingested_by(topic) if topic.startswith("$") else None
-        return matches(topic) if named is None else named == rule_name
+        return matches(topic) if named is None else named == rule_name != ""
 
     return reached
 

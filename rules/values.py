@@ -36,6 +36,9 @@ digits_max = 34
 exponent_max = 999
 text_chars_max = 1 << 17
 parts_max = 2_500  # values in one array or object that a statement makes, at all levels
+levels_max = (
+    192  # of one array or object that a statement makes: a payload of 128, in literals of 64
+)
 
 DECIMAL = Context(digits_max, ROUND_HALF_EVEN, -exponent_max, exponent_max, 1, 0, [], [])
 ZERO = Decimal(0)
@@ -230,14 +233,42 @@ def equal(a: Value, b: Value) -> Value:
 
 
 def _same(a: Value, b: Value) -> bool:
+    kind = type(a)
+    if kind is type(b):
+        if kind is list:
+            return len(a) == len(b) and all(map(_same, a, b))
+        if kind is dict:
+            return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+        if kind is not int or a == b:
+            return bool(a == b)
     a, b = exact(a), exact(b)
-    if type(a) is not type(b):
-        return False
-    if type(a) is list:
-        return len(a) == len(b) and all(map(_same, a, b))
-    if type(a) is dict:
-        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
-    return bool(a == b)
+    return type(a) is type(b) and bool(a == b)
+
+
+def within(a: Value, items: Value) -> Value:
+    """Apply IN: whether an item of the array equals the value.
+
+    A payload may hold a very long array: what cannot be equal is passed over before the Decimals
+    of its items are made.
+    """
+    if a is UNSET or type(items) is not list:
+        return UNSET
+    kind = type(a)
+    if kind is not Decimal:
+        return any(type(item) is kind and _same(a, item) for item in items)
+    near = float(a)  # equals every float64 of which the number is the shortest text
+    whole = int(a) if is_whole(a) else near
+    return any(
+        _same(a, item)
+        for item in items
+        if item == near
+        or item == whole
+        or type(item) is Decimal
+        or (type(item) is int and not -_ROUNDED_MIN < item < _ROUNDED_MIN)
+    )
+
+
+_ROUNDED_MIN = 10**digits_max  # integers from here on are rounded before they are compared
 
 
 def invert(value: Value) -> Value:
@@ -283,21 +314,27 @@ def _joined(a: Value, b: Value) -> Value:
 def bounded(value: Value) -> Value:
     """Return an array or object that a statement made.
 
-    Raises CostlyError where it has more than `parts_max` parts, each counted as often as it occurs.
+    Raises CostlyError where it has more than `parts_max` parts, each counted as often as it occurs,
+    or more than `levels_max` levels: what writes and compares values recurses.
     """
-    waiting, count = [value], 0
-    while waiting:
-        made = waiting.pop()
-        count += len(made)
-        if count > parts_max:
-            raise CostlyError(f"an array or object may have {parts_max:,} parts, not more")
-        below = made if type(made) is list else made.values()
-        waiting += [part for part in below if type(part) in (list, dict)]
+    level, levels, count = [value], 0, 0
+    while level:
+        levels += 1
+        if levels > levels_max:
+            raise CostlyError(f"an array or object may have {levels_max:,} levels, not more")
+        below: list[Value] = []
+        for made in level:
+            count += len(made)
+            if count > parts_max:
+                raise CostlyError(f"an array or object may have {parts_max:,} parts, not more")
+            parts = made if type(made) is list else made.values()
+            below += [part for part in parts if type(part) in (list, dict)]
+        level = below
     return value
 
 
 def cast(value: Value, kind: str) -> Value:
-    """Apply CAST to one of the four types: "string", "int", "decimal" or "boolean"."""
+    """Apply CAST to "string", "int", "boolean", "decimal" or "double", a Decimal as float64."""
     if kind == "string":
         return text_of(value)
     if kind == "boolean":
@@ -305,7 +342,9 @@ def cast(value: Value, kind: str) -> Value:
     number = Decimal(value) if type(value) is bool else number_of(value)
     if number is UNSET:
         return UNSET
-    return settle(number.to_integral_value(ROUND_FLOOR)) if kind == "int" else number
+    if kind == "int":
+        return settle(number.to_integral_value(ROUND_FLOOR))
+    return exact(float(number)) if kind == "double" else number
 
 
 def divide(a: Value, b: Value, cut: bool) -> Value:

@@ -11,6 +11,12 @@ SELECT aws_lambda('arn', a) AS x FROM '#'
        ^
 ! function aws_lambda() is not supported: it asks AWS about every message (run the function on the stream that the rule forwards to)
 
+SELECT decode(a, 'proto', 'b', 'k') AS x, encode(a, 'hex') AS y FROM '#'
+                 ^
+! decode() of 'proto' is not supported: its descriptor is kept in AWS (let devices send JSON)
+                                                    ^
+~ encode() has the scheme 'base64' alone: the result is Undefined
+
 SELECT get_thing_shadow('t', 'r').s AS x FROM '#' WHERE get_secret('a') = b
        ^
 ! function get_thing_shadow() is not supported: it asks AWS about every message (let devices send the reported state with their messages)

@@ -1,11 +1,13 @@
 """The operators of IoT SQL on single values, against rational numbers."""
 
+import copy
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from effort import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -151,3 +153,48 @@ def test_logic_of_three_values(kleene: bool) -> None:
                     assert both is ((a and b) if sign == "AND" else (a or b))
                 else:
                     assert both is (decisive if kleene and decisive in (a, b) else UNSET)
+
+
+close = st.sampled_from(
+    [0, -0.0, 1, 1.0, True, None, "1", 2**53, 2.0**53, 2**53 + 1, 0.1, 1e22, 10**22, 1e23, 10**23]
+    + [10**34, 10**34 + 1, -(10**34) - 1, 1e34, float("inf"), 10**400, 5e-324, [], {}]
+)
+cells = st.recursive(
+    close | st.integers() | st.floats(allow_nan=False) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("k"), inner, max_size=1),
+    max_leaves=4,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality by its definition: all numbers as Decimals, nothing of another type."""
+    a, b = exact(a), exact(b)
+    if type(a) is not type(b):
+        return False
+    if type(a) is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    if type(a) is dict:
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return bool(a == b)
+
+
+@settings(max_examples=examples(300))
+@given(cells, st.lists(cells, max_size=6))
+def test_an_item_is_in_an_array_where_one_equals_it(a: Any, items: list[Any]) -> None:
+    a = exact(a)
+    for array in (items, [exact(item) for item in items]):
+        found = [values.equal(a, item) for item in array if a is not UNSET and item is not UNSET]
+        assert found == [same(a, item) for item in array if a is not UNSET and item is not UNSET]
+        assert values.within(a, array) is (UNSET if a is UNSET else any(found))
+    assert values.within(a, "abc") is UNSET
+
+
+@pytest.mark.parametrize("item", [2**53 + 1, 10**33 + 1, 10**34 + 1, 10**400, 0.1, 1e23, -0.0, [1]])
+def test_every_number_is_in_its_own_array(item: Any) -> None:
+    assert values.within(exact(item), [1, "x", item]) is True
+    assert values.within(exact(item), [exact(item)]) is True
+
+
+@given(cells)
+def test_an_array_equals_its_copy(items: Any) -> None:
+    assert values.equal([items], [copy.deepcopy(items)]) is True

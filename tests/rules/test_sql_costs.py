@@ -13,7 +13,7 @@ from streamgauge.engine.batch import Kind, Verdict
 from streamgauge.rules.compile import compile_rule
 from streamgauge.rules.message import steps_max
 from streamgauge.rules.rule import Message, Outcome, Rule
-from streamgauge.rules.values import parts_max
+from streamgauge.rules.values import CostlyError, levels_max, parts_max
 
 
 def chain(first: str, step: str, count: int) -> str:
@@ -83,3 +83,28 @@ def test_deep_values_of_a_payload_can_be_put_out(count: int) -> None:
     found = Rule("SELECT a AS x, [a] AS y FROM '#'").apply(Message(payload, "a"))
     expected = b'{"x":%b,"y":[%b]}' % (deep.encode(), deep.encode())
     assert found.output == (expected if count < 128 else b"{}")
+
+
+def test_arrays_within_arrays_come_to_an_end_before_the_stack_does() -> None:
+    deep = ", ".join(["@a0 = a", *(f"@a{n} = [@a{n - 1}]" for n in range(1, 900))])
+    for use in ("@a899", "@a899 = @a899", "[@a899] IN [@a899]", "'' + @a899"):
+        found = outcome(f"SET {deep} SELECT {use} AS x FROM '#'", {"a": 1})
+        assert found.kind == "error" and f"{levels_max:,} levels" in str(found.error)
+    most = ", ".join(["@a0 = a", *(f"@a{n} = [@a{n - 1}]" for n in range(1, levels_max + 1))])
+    found = outcome(f"SET {most} SELECT @a{levels_max} = @a{levels_max} AS x FROM '#'", {"a": 1})
+    assert found.output == b'{"x":true}'
+
+
+def test_a_message_counts_anew_for_each_statement() -> None:
+    message = Message(json.dumps({"e": [{"n": 1}] * 600}).encode(), "a")
+    rule = Rule("SELECT (SELECT VALUE n FROM e WHERE n > 1) AS x FROM '#'")
+    assert [rule.apply(message).kind for _ in range(5)] == ["output"] * 5
+
+
+def test_variables_that_were_given_up_are_none() -> None:
+    rule = Rule("SET @a = 1, @b = [e], @c = 2 SELECT @c AS x FROM '#'")
+    message = Message(json.dumps({"e": [1] * (parts_max + 1), "f": {}}).encode(), "a")
+    template = rule.template("${(SELECT VALUE @c FROM f)}", "key")
+    assert rule.apply(message).kind == "error"
+    with pytest.raises(CostlyError):
+        template.fill(message)
