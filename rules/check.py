@@ -7,6 +7,7 @@ from .coding_functions import SCHEME
 from .draft import Draft
 from .functions import AGGREGATES, CLOUD, KNOWN, PATTERNS
 from .interpret import CASTS, CURRENT, OLDER, item_key
+from .lint import findings
 from .tokens import nearest, shown
 from .topic import FilterError, beyond_limits, compile_filter, reaches
 from .tree import Call, Cast, Literal, Node, Query, Star, Variable
@@ -31,6 +32,8 @@ def check(draft: Draft) -> None:
         known.add(variable.name)
     query = draft.query
     _check_query(draft, query, known)
+    for found in findings(draft.statement):
+        draft.tell(found.at, found.message, found.hint, "warning")
     if isinstance(query.source, Literal):
         _check_from(draft, query.source)
     if not draft.has_topic:

@@ -215,7 +215,10 @@ class Member(Node):
 
     def __str__(self) -> str:
         """Write the value, a dot and the name."""
-        return f"{self.whole.within(ATOM)}.{self.name}"
+        whole = self.whole.within(ATOM)
+        return (
+            f"({whole}).{self.name}" if isinstance(self.whole, Literal) else f"{whole}.{self.name}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
