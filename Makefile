@@ -108,7 +108,8 @@ $(ready): $(demo_ready)
 	@mkdir -p .link && ln -sfn .. .link/streamgauge
 	@printf %s "$(CURDIR)" >$@
 
-$(servers_ready): tests/servers/requirements.txt tests/servers/checkov.txt tests/servers/pom.xml
+$(servers_ready): tests/servers/requirements.txt tests/servers/checkov.txt tests/servers/pom.xml \
+  tests/servers/package.json
 	@echo "setting up .servers: what some tests run against (once, a minute or two) ..."
 	@rm -f $@
 	@$(PYTHON) -m venv --clear .servers
@@ -119,4 +120,7 @@ $(servers_ready): tests/servers/requirements.txt tests/servers/checkov.txt tests
 	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode --file tests/servers/pom.xml \
 	  dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/.servers/kpl"; \
 	  else echo "no Maven here: the tests against the KPL will be skipped"; fi
+	@if command -v npm >/dev/null; then cp tests/servers/package.json .servers && \
+	  npm install --silent --no-audit --no-fund --no-package-lock --prefix .servers; \
+	  else echo "no npm here: the tests that reshard a stream under the KCL will be skipped"; fi
 	@printf %s "$(CURDIR)" >$@

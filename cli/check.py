@@ -32,6 +32,19 @@ def command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with problems and summary.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say how each rule is understood and evaluated.")
+    ] = False,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="With --explain: readings, as backtest takes them, of which it says how many"
+            " columns could not prove.",
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -46,11 +59,15 @@ def command(
     Prints every problem that it finds: in the file, in environment variables that override it, and
     in the rules. With --against it also says what becomes of the windows and alert states that are
     there: a rule keeps them unless its statement, measure, window, statistic or side has changed,
-    or what all rules share. Exit status 0: it can be used (there may be warnings); 1: it has
-    errors; 2: the command was used wrongly, or there is no such file.
+    or what all rules share. With --explain it says how each rule is understood and evaluated, and
+    with --sample how many readings had to be evaluated one by one. Exit status 0: it can be used
+    (there may be warnings); 1: it has errors; 2: the command was used wrongly, or there is no such
+    file.
 
     Example: streamgauge check thermostats.toml --against state/
     """
+    if sample is not None and not explain:
+        raise typer.BadParameter("belongs to --explain", param_hint="--sample")
     spec, rules, problems = examined(file)
     failed = any(problem.severity == "error" for problem in problems)
     fates = None if failed or spec is None or against is None else _fates(spec, against)
@@ -70,6 +87,11 @@ def command(
         typer.echo(line)
     for note in notes(spec):
         typer.echo(f"note: {note}")
+    if explain:
+        from .check_explain import explained
+
+        for line in explained(spec, rules, sample):
+            typer.echo(line)
     if fates is not None:
         typer.echo(f"against {against}: state of {fates[0]} shards")
         for fate in fates[1]:
@@ -291,6 +313,8 @@ def notes(spec: Spec) -> Iterator[str]:
     if spec.delivery.mode == "fan_out":
         names = sorted({_statistic(spec, rule) for rule in spec.rules})
         yield _PANE_NOTE.format(names=", ".join(names))
+        if spec.delivery.panes_stream is None:
+            yield "no delivery.panes_stream: `run` has this mode, but Lambda needs a second stream"
     if spec.record.topic is None:
         yield "no record.topic: FROM is not applied and topic() is Undefined"
     if spec.record.time is None:

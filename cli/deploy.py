@@ -79,7 +79,7 @@ def package(
         fields = {**built._asdict(), "path": str(built.path)}
         typer.echo(json.dumps({**fields, "python": target.python, "machine": target.machine}))
         return
-    _tell(built, target)
+    _tell(built, target, _handlers(file))
 
 
 @group.command("template", short_help="Make a SAM template of the file.")
@@ -100,7 +100,8 @@ def template(
 
     Stream, table of limits, topic and buckets; a rule of AWS IoT for each topic filter; the
     function with its mapping, alias, canary and alarms; a dashboard; roles that may do what FILE
-    needs, and nothing else. The names in FILE are defaults of parameters.
+    needs, and nothing else. In the fan_out mode there are three functions and a second stream. The
+    names in FILE are defaults of parameters.
 
     Example: streamgauge deploy template thermostats.toml --output template.yaml
     """
@@ -243,8 +244,18 @@ def _version(python: str) -> None:
         raise typer.BadParameter(message, param_hint="--python")
 
 
-def _tell(built: Built, target: Target) -> None:
-    from ..consumers.deploy.package import ENTRY, ZIPPED_BYTES_MAX
+def _handlers(file: Path) -> list[str]:
+    """The entries of a file's functions: one, or the three of the fan-out mode."""
+    from ..consumers.deploy.package import ENTRY, HANDLERS
+    from ..rules.plan_fan_out import FAN_OUT
+    from ..rules.spec import load
+
+    fan_out = load(file, {}).delivery.mode == FAN_OUT
+    return list(HANDLERS.values()) if fan_out else [ENTRY]
+
+
+def _tell(built: Built, target: Target, handlers: list[str]) -> None:
+    from ..consumers.deploy.package import ZIPPED_BYTES_MAX
 
     typer.echo(f"{built.path}: {built.files} files, Python {target.python}")
     typer.echo(f"  zipped       {built.zipped_bytes / 1e6:6.1f} MB")
@@ -253,7 +264,8 @@ def _tell(built: Built, target: Target) -> None:
         typer.echo(f"  cold import  {built.import_seconds:6.2f} s")
     else:
         typer.echo("  cold import  not measured: it does not run on this machine")
-    typer.echo(f"  handler      {ENTRY}")
+    for handler in handlers:
+        typer.echo(f"  handler      {handler}")
     if not built.compiled:
         line = f"no python{target.python} here, so nothing is compiled: cold starts take longer"
         typer.echo(f"note: {line}", err=True)

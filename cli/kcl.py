@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -31,7 +31,8 @@ def command(
         ),
     ],
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics and /healthz there.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve /metrics, /healthz and /state there."),
     ] = None,
     properties: Annotated[
         Path | None,
@@ -57,7 +58,7 @@ def command(
 
     Example: AWS_REGION=eu-west-1 streamgauge kcl thermostats.toml --listen 127.0.0.1:9464
     """
-    from . import kcl_daemon, kcl_properties
+    from . import kcl_daemon, kcl_properties, kcl_whole
 
     spec, start = _examined(file, jars)
     more = kcl_properties.extra(properties)
@@ -67,9 +68,10 @@ def command(
             Path(name) / "child", more,
         )  # fmt: skip
         kcl_properties.write(Path(name), file.absolute(), text)
+        kcl_whole.write(Path(name) / "classes")
         arguments = [start.java, f"-Xmx{heap}", *kcl_daemon.arguments(start.jars, Path(name))]
         daemon = kcl_daemon.Daemon(arguments, os.environ | {"AWS_REGION": start.region})
-        good = _run(daemon, listen, stop)
+        good = _run(daemon, listen, stop, Path(name))
     if stop.signal == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if good else FOUND_PROBLEMS)
@@ -103,11 +105,20 @@ def _examined(file: Path, jars: Path | None) -> tuple[Spec, _Start]:
     return spec, found
 
 
-def _run(daemon: Daemon, listen: str | None, stop: Stop) -> bool:
-    from ..consumers.listen import Questions
+class _Shards(NamedTuple):
+    """The processes of the shards, as questions are put to them."""
 
+    folder: Path
+
+    def ask(self, device: str) -> list[dict[str, Any]] | None:
+        from ..consumers.kcl_questions import ask
+
+        return ask(self.folder, device)
+
+
+def _run(daemon: Daemon, listen: str | None, stop: Stop, folder: Path) -> bool:
     try:
-        with listening(listen, lambda: daemon.snapshots, daemon, Questions(seconds_max=0.0)):
+        with listening(listen, lambda: daemon.snapshots, daemon, _Shards(folder)):
             return daemon.run(stop)
     except Overdue:
         return False

@@ -38,9 +38,9 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def arguments(jars: Path, home: Path) -> list[str]:
-    """What Java is to run: the daemon, with its files in a folder."""
+    """What Java is to run: the daemon, with its files in a folder; classes there come first."""
     return [
-        "-Dfile.encoding=UTF-8", "-cp", f"{jars}/*", MAIN,
+        "-Dfile.encoding=UTF-8", "-cp", f"{home / 'classes'}{os.pathsep}{jars}/*", MAIN,
         "--properties-file", str(home / "app.properties"),
         "--log-configuration", str(home / "logback.xml"),
     ]  # fmt: skip

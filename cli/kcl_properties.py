@@ -116,7 +116,7 @@ def write(folder: Path, pipeline: Path, text: str) -> None:
     (folder / "app.properties").write_text(text)
     (folder / "logback.xml").write_text(LOGBACK)
     module = f"{__package__.partition('.')[0]}.consumers.kcl_child"
-    parts = [sys.executable, "-P", "-m", module, str(pipeline)]
+    parts = [sys.executable, "-P", "-m", module, str(pipeline), str(folder)]
     child = folder / "child"
     child.write_text(f"#!/bin/sh\nexec {shlex.join(parts)}\n")
     child.chmod(0o700)

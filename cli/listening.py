@@ -11,8 +11,16 @@ from .running import log
 
 if TYPE_CHECKING:
     from ..consumers.backoff import Refusal
-    from ..consumers.listen import Health, Questions
+    from ..consumers.listen import Health
     from ..engine.sinks.base import RetryCounts
+
+
+class Asked(Protocol):
+    """What questions about devices are put to: consumers.listen.Questions, or the KCL's worker."""
+
+    def ask(self, device: str) -> list[dict[str, Any]] | None:
+        """What is known of a device, one row a shard and rule; None: it cannot be told now."""
+        ...
 
 
 class Consumer(Protocol):
@@ -50,7 +58,7 @@ def listening(
     address: str | None,
     snapshots: Callable[[], list[Any]],
     consumer: Consumer,
-    questions: Questions,
+    questions: Asked,
 ) -> Iterator[None]:
     """Serve metrics, health and the state of devices while the context is open.
 

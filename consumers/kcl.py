@@ -6,8 +6,9 @@ The state object decides what was applied; the KCL's checkpoint follows it, for 
 the other after a crash. Behind the state: what the daemon hands out again is known by its position.
 Ahead of it, where the newest object cannot be read: the stream is read again up to the checkpoint.
 
-The daemon opens aggregates itself and hands user records over one by one, each with its
-sub-sequence number; what it could not open it hands over as it came, and so is told apart here.
+The daemon hands Kinesis records over as they lie in the stream, and the engine opens aggregates:
+the KCL's own way of opening them loses records (cli/kcl_whole.py). A checkpoint is thus between two
+Kinesis records. What a daemon that opens them hands over is known by its sub-sequence numbers.
 
 Whatever goes wrong leaves as an exception and ends the process: the daemon then gives up all its
 shards, and what has no checkpoint is handed out again.
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 
 from ..engine.batch import Position, Record
 from ..engine.errors import FencedError, UnavailableError
-from ..engine.kpl import MAGIC, deaggregate
+from ..engine.kpl import MAGIC
 from ..engine.pipeline import Outcome, Pipeline
 from ..engine.sinks.base import RETRY_SECONDS_MAX, Patience
 from .inherit import ancestors, joined
@@ -84,6 +85,12 @@ class ShardProcessor:
         """The last applied position, None before the first."""
         return None if self._pipeline is None else self._pipeline.positions.get(self.shard_id)
 
+    def inspect(self, device: str) -> list[dict[str, Any]] | None:
+        """What is known of a device, one row a rule; None while the state is not loaded."""
+        if self._pipeline is None:
+            return [] if self.lost else None
+        return [{"shard": self.shard_id, **row} for row in self._pipeline.inspect(device)]
+
     def start(self, shard_id: str, checkpoint: Position | None) -> None:
         """Load the newest state, and read again what lies between it and the checkpoint."""
         host, self.shard_id, self._noted = self._host, shard_id, checkpoint
@@ -128,7 +135,7 @@ class ShardProcessor:
             self._delivered = Position(
                 self.shard_id, last.sequence_number, last.sub_sequence_number or 0
             )
-            self._apply(unopened(records))
+            self._apply(to_be_opened(records))
         if self._unsaved and host.now() >= self._save_at:
             self._save()
             self._note()
@@ -299,22 +306,19 @@ class ShardProcessor:
         return answer
 
 
-def unopened(records: Sequence[Record]) -> list[Record]:
-    """The same records, those that the daemon could not open marked to be judged by the engine.
+def to_be_opened(records: Sequence[Record]) -> list[Record]:
+    """The same records, of which those that may be aggregates have no sub-sequence number.
 
-    It hands on an aggregate whose digest or body is wrong as if it were one message. What can be
-    opened was opened: with the magic at its beginning it is a message inside an aggregate.
+    The protocol always gives one: 0 for what came as it lies in the stream. A user record of an
+    aggregate that was opened already has a higher one, or its neighbour has the same sequence
+    number; such a one may look like an aggregate and is a message.
     """
     found = list(records)
     for number, record in enumerate(found):
         if record.sub_sequence_number or not record.data.startswith(MAGIC):
             continue
         follows = found[number + 1] if number + 1 < len(found) else None
-        if follows is not None and follows.sequence_number == record.sequence_number:
-            continue
-        alone = Record(record.shard_id, record.sequence_number, record.data, record.partition_key,
-                       record.arrival)  # fmt: skip
-        users, rejected = deaggregate([alone])
-        if rejected and not len(users) and rejected[0].data == record.data:
-            found[number] = alone
+        if follows is None or follows.sequence_number != record.sequence_number:
+            found[number] = Record(record.shard_id, record.sequence_number, record.data,
+                                   record.partition_key, record.arrival)  # fmt: skip
     return found

@@ -11,6 +11,7 @@ from . import hosting
 from .kcl import ShardProcessor
 from .kcl_log import Reports, log
 from .kcl_protocol import Daemon
+from .kcl_questions import Answers
 from .kinesis_reader import KinesisReader
 from .metrics import Metrics
 
@@ -38,8 +39,10 @@ def not_there(spec: Spec) -> Iterator[Problem]:
         yield Problem("archive", message, "`streamgauge run` writes it, and a Lambda function")
 
 
-def made(spec: Spec, daemon: Daemon) -> ShardProcessor:
+def made(spec: Spec, daemon: Daemon, answers: Answers | None = None) -> ShardProcessor:
     """A processor over the sinks and stores that the file names; no client is made yet.
+
+    Questions that `answers` takes are answered between two of its steps.
 
     Raises:
         ConfigError: the file asks for what this host cannot do.
@@ -53,4 +56,12 @@ def made(spec: Spec, daemon: Daemon) -> ShardProcessor:
     shared = hosting.host(
         spec, reader, edges=edges, observe=lambda outcome: None, log=log, metrics=metrics
     )
-    return ShardProcessor(shared, reader, daemon, report=Reports(metrics))
+    reports = Reports(metrics)
+
+    def report() -> None:
+        reports()
+        if answers is not None:
+            answers.answer(processor.inspect)
+
+    processor = ShardProcessor(shared, reader, daemon, report=report)
+    return processor

@@ -160,8 +160,10 @@ class Dispatcher:
         if log.cut(records) or gone:
             objects.save(log.save())
         opened = log.open(int(numbers[-1]))
-        if self._reduced(shard, opened, records, until):
+        counts = self._reduced(shard, opened, records, until)
+        if any(one.outcome is not None for one in opened):
             objects.save(log.save())
+            self._counts = counts  # what is recorded is not sent again, nor counted
         self._tell(shard, log, until)
         self._prune(shard, objects)
         self._warm[shard] = _Held(objects, log)
@@ -222,8 +224,9 @@ class Dispatcher:
 
     def _reduced(
         self, shard: str, cuts: Sequence[Cut], records: list[Record], until: Deadline
-    ) -> bool:
-        """Have workers reduce chunks side by side; whether any of them was."""
+    ) -> dict[str, float]:
+        """Have workers reduce chunks side by side; the counts of those that were."""
+        counts: dict[str, float] = {}
         jobs: dict[Future[dict[str, Any]], Cut] = {}
         for one in cuts:
             of = [record for record in records if one.holds(record)]
@@ -244,8 +247,8 @@ class Dispatcher:
                 self._log("chunk_failed", shard=shard, chunk=one.number, cause=str(error))
                 continue
             for name, value in answer["counts"].items():
-                self._counts[name] = self._counts.get(name, 0) + value
-        return any(one.outcome is not None for one in cuts)
+                counts[name] = counts.get(name, 0) + value
+        return counts
 
     def _read(self, shard: str, one: Cut, until: Deadline) -> list[Record]:
         """The records of a chunk, from the stream."""

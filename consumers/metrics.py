@@ -90,6 +90,12 @@ METRICS = (
     _counter("duplicates_total", _RULE, "records", "that a producer had sent before"),
     _counter("rejected_total", _RULE, "records", "that the rule rejected, late ones too"),
     _counter("late_total", _RULE, "records", "that came too late; within rejected"),
+    _counter(
+        "interpreted_total",
+        _RULE,
+        "records",
+        "whose WHERE or measure columns could not prove: they were evaluated one by one",
+    ),
     _counter("forwarded_total", _RULE, "records", "that the rule put out for another stream"),
     _counter("alerts_total", ("rule", "state"), "alerts", "changes of state: firing, resolved"),
     _gauge("alerts_firing", ("shard", "rule"), "devices", "that are firing"),
@@ -145,6 +151,7 @@ class Metrics:
             self.add("duplicates_total", of.duplicates, rule=rule)
             self.add("rejected_total", of.rejected, rule=rule)
             self.add("late_total", of.late, rule=rule)
+            self.add("interpreted_total", of.interpreted, rule=rule)
             for state in (FIRING, RESOLVED):  # a series begins at 0, so that its first step is seen
                 self.add("alerts_total", 0, rule=rule, state=state)
         for row in outcome.forwarded:

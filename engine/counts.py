@@ -11,13 +11,19 @@ import numpy as np
 
 from .batch import Bytes, Verdict
 
+_SUMMED = (
+    *("decoded", "samples", "filtered", "duplicates", "rejected", "late", "alerts"),
+    "interpreted",
+)
+
 
 @dataclass(slots=True)
 class RuleCounts:
     """What one rule made of the decoded records.
 
     decoded = samples + filtered + duplicates + rejected. `late` is within `rejected`; `reasons`
-    counts the filtered ones by `Verdict`.
+    counts the filtered ones by `Verdict`; `interpreted` those whose WHERE or measure was taken one
+    by one, as columns could not prove it, each as often as that was.
     """
 
     decoded: int = 0
@@ -27,6 +33,7 @@ class RuleCounts:
     rejected: int = 0
     late: int = 0
     alerts: int = 0
+    interpreted: int = 0
     reasons: Counter[Verdict] = field(default_factory=Counter)
 
     def count_filtered(self, codes: Bytes) -> None:
@@ -38,7 +45,7 @@ class RuleCounts:
 
     def add(self, other: RuleCounts) -> None:
         """Add another batch's counts."""
-        for name in ("decoded", "samples", "filtered", "duplicates", "rejected", "late", "alerts"):
+        for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons.update(other.reasons)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,8 @@ class Rule:
 
     `fingerprint` names everything that its windows depend on: saved windows of another fingerprint
     are not taken over. `measure_path` is for messages. `forward` makes what is sent on to another
-    stream; None: nothing is.
+    stream; None: nothing is. `interpreted` tells how many rows filter and measure have taken one by
+    one since they were made.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Rule:
     severity: str
     fingerprint: str
     forward: Forward | None = None
+    interpreted: Callable[[], int] = int
 
 
 COSTLY_MESSAGE = "WHERE takes more steps, or makes larger values, than one message may"
@@ -104,10 +106,11 @@ class Judge:
     def apply(self, index: int, rule: Rule, counts: RuleCounts, offset: int) -> Statistics:
         """Apply one rule (number `index` of the pipeline); its statistics with rows from
         `offset`."""
-        batch = self._batch
+        batch, before = self._batch, rule.interpreted()
         codes = rule.filter(batch)
         passed = codes == Verdict.PASS
         column = rule.measure(batch)
+        counts.interpreted += rule.interpreted() - before
         numeric = column.kind == Kind.NUMBER
         counts.decoded += len(batch)
         if not passed.all():

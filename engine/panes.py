@@ -161,7 +161,7 @@ class _Slice:
 
     def apply(self, index: int, rule: Rule, counts: RuleCounts) -> _Rows:
         """Apply one rule; its samples."""
-        batch = self._batch
+        batch, before = self._batch, rule.interpreted()
         codes = rule.filter(batch)
         passed = codes == Verdict.PASS
         counts.decoded += len(batch)
@@ -177,6 +177,7 @@ class _Slice:
             rows = np.flatnonzero(passed).tolist()
             self._forwarded += ((n, index, one) for n, one in zip(rows, sent, strict=True))
         column = rule.measure(batch)
+        counts.interpreted += rule.interpreted() - before
         numeric = column.kind == Kind.NUMBER
         self._refuse_measures(index, rule, np.flatnonzero(passed & ~numeric), column, counts)
         passed &= numeric

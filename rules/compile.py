@@ -43,6 +43,10 @@ class Compiled:
     warnings: tuple[Problem, ...]
     counts: FilterCounts
 
+    def interpreted(self) -> int:
+        """Return how many rows filter and measure have evaluated one by one."""
+        return self.counts.interpreted + getattr(self.measure, "interpreted", 0)
+
 
 def compile_rule(
     sql: str,

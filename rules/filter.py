@@ -67,6 +67,11 @@ class RuleFilter:
             except UnprovableError:
                 pass
 
+    @property
+    def columnar(self) -> bool:
+        """Whether WHERE, if there is one, has a form over columns at all."""
+        return self._where is None or self._step is not None
+
     def __call__(self, batch: Batch) -> Bytes:
         """Return a `Verdict` for each row, uint8 (rows,)."""
         rows = len(batch)

@@ -48,6 +48,16 @@ class RuleMeasure:
             except UnprovableError:
                 pass
 
+    @property
+    def interpreted(self) -> int:
+        """How many rows were evaluated one by one."""
+        return self.counts.interpreted
+
+    @property
+    def columnar(self) -> bool:
+        """Whether there is a form over columns at all."""
+        return self._step is not None
+
     def __call__(self, batch: Batch) -> Column:
         """The value of each row."""
         rows = len(batch)

@@ -276,6 +276,7 @@ def _rule(
         severity=rule.severity,
         fingerprint=fingerprint(spec, rule),
         forward=forward,
+        interpreted=compiled.interpreted,
     )
 
 

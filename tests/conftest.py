@@ -73,6 +73,8 @@ class Shared(MetaPathFinder):
         "language_values": "rules/language_values.py",
         "kinesis_endpoint": "producers/kinesis_endpoint.py",
         "kcl_drive": "golden/kcl_drive.py",
+        "kcl_opening": "servers/kcl_opening.py",
+        "kinesis_local": "servers/kinesis_local.py",
         "kcl_run": "servers/kcl_run.py",
         "lambda_drive": "golden/lambda_drive.py",
         "lambda_mapping": "golden/lambda_mapping.py",

@@ -112,6 +112,7 @@ def test_what_might_surprise_is_noted(tmp_path):
     notes = [line for line in out.splitlines() if line.startswith("note: ")]
     assert [note.split(":")[1].strip() for note in notes] == [
         "fan_out mode",
+        "no delivery.panes_stream",
         "no record.topic",
         "no record.time",
         "no source.stream",
@@ -271,3 +272,24 @@ def test_state_that_is_not_there_is_told(tmp_path):
     (tmp_path / "torn").write_bytes(b"SGSTATE")
     with pytest.raises(InputError, match="torn"):
         run(tmp_path, PIPELINE, "--against", str(tmp_path / "torn"))
+
+
+def test_explain_says_how_each_rule_is_evaluated(tmp_path):
+    sample = tmp_path / "r.ndjson"
+    sample.write_text(
+        '{"device":"a","ts":1,"topic":"home/1/thermostat","temperature":71}\n'
+        '{"device":"a","ts":2,"topic":"home/1/thermostat","temperature":"71"}\n'
+    )
+    status, out, err = run(tmp_path, PIPELINE, "--explain", "--sample", str(sample))
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-6:] == [
+        "rule overheating",
+        "  statement: SELECT temperature FROM 'home/+/thermostat' WHERE temperature > -40",
+        "  reads: temperature",
+        "  WHERE: over columns",
+        "  measure temperature: over columns",
+        "  of r.ndjson: 2 records, 1 samples, 0 filtered; 1 evaluated message by message (50.0%)",
+    ]
+    older = PIPELINE + '[sql]\nversion = "2015-10-08"\n'
+    assert "  WHERE: message by message" in run(tmp_path, older, "--explain")[1]
+    assert run(tmp_path, PIPELINE, "--sample", str(sample))[0] == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from streamgauge.cli import deploy
 from streamgauge.cli.deploy import group
 from streamgauge.consumers.deploy.sample_event import event, payloads, topic
 from streamgauge.engine.errors import ConfigError
@@ -51,6 +52,20 @@ def test_what_the_template_cannot_make_good_is_noted(tmp_path: Path) -> None:
 def test_a_file_that_keeps_data_in_directories_is_refused() -> None:
     raised = run("template", str(LOCAL)).exception
     assert isinstance(raised, ConfigError) and 'errors.location: error: "errors/" is' in str(raised)
+
+
+def test_a_file_in_the_fan_out_mode_has_three_functions(tmp_path: Path) -> None:
+    fan_out = '[delivery]\nmode = "fan_out"\npanes_stream = "panes"\n'
+    (tmp_path / "p.toml").write_text(EXAMPLE.read_text() + fan_out)
+    shown = run("template", str(tmp_path / "p.toml"))
+    assert shown.exit_code == 0, shown.output
+    handlers = deploy._handlers(tmp_path / "p.toml")
+    assert [name.split(".")[-2] for name in handlers] == [
+        "lambda_dispatcher", "lambda_worker", "lambda_merger"]  # fmt: skip
+    assert all(f"Handler: {name}\n" in shown.stdout for name in handlers)
+    assert f"Handler: {deploy._handlers(EXAMPLE)[0]}\n" not in shown.stdout
+    written = run("template", str(tmp_path / "p.toml"), "--output", str(tmp_path / "t.yaml"))
+    assert "note: the panes of 4 mergers go into as many shards at most" in written.stderr
 
 
 @pytest.mark.parametrize("command", ["package", "invoke"])

@@ -16,7 +16,7 @@ from plain_kpl import pack
 
 from streamgauge import Record
 from streamgauge.cli import kcl_properties
-from streamgauge.consumers.kcl import unopened
+from streamgauge.consumers.kcl import to_be_opened
 from streamgauge.consumers.kcl_log import listed, unlisted
 from streamgauge.consumers.kcl_protocol import records_of
 from streamgauge.consumers.metrics import Metrics
@@ -27,7 +27,7 @@ from streamgauge.engine.errors import InputError, StreamgaugeError
 
 def test_a_checkpoint_names_sequence_and_sub_sequence_number() -> None:
     ((shard, of), *_), script = in_shards(packed(1000)).items(), Script()
-    script.say(host(Memories()), initialize(shard), batch(of[:1]))
+    script.say(host(Memories()), initialize(shard), batch(of[:1], opening=True))
     ((sequence, sub),) = script.checkpoints
     assert sequence == of[0].sequence and sub is not None and sub > 0
 
@@ -82,16 +82,25 @@ def test_at_the_end_of_a_shard_what_is_not_due_is_saved_first() -> None:
     assert script.checkpoints == [(None, None)]
 
 
-def test_what_the_daemon_could_not_open_is_told_from_a_message_inside_an_aggregate() -> None:
+def test_a_checkpoint_behind_an_aggregate_is_no_further_than_what_was_handed_out() -> None:
+    """The KCL refuses any other: it knows nothing of the user records in it."""
+    ((shard, of), *_), script = in_shards(packed(1000)).items(), Script()
+    processor = script.say(host(Memories()), initialize(shard), batch(of[:1]))
+    assert processor.position is not None and processor.position.sub_sequence_number > 0
+    assert script.checkpoints == [(of[0].sequence, 0)]
+
+
+def test_an_aggregate_is_told_from_a_message_that_looks_like_one() -> None:
     sealed = pack([(b"k", b"{}", None)])
     broken = sealed[:-1] + bytes([sealed[-1] ^ 1])
     given = [
-        Record("s", "1", broken, sub_sequence_number=0),  # came as it is
-        Record("s", "2", sealed, sub_sequence_number=0),  # an aggregate inside one
-        Record("s", "3", broken, sub_sequence_number=0),  # the first of two
-        Record("s", "3", b"{}", sub_sequence_number=1),
+        Record("s", "1", broken, sub_sequence_number=0),
+        Record("s", "2", sealed, sub_sequence_number=0),
+        Record("s", "3", sealed, sub_sequence_number=0),  # the first of two, of one opened before
+        Record("s", "3", sealed, sub_sequence_number=1),
+        Record("s", "4", b"{}", sub_sequence_number=0),
     ]
-    assert [one.sub_sequence_number for one in unopened(given)] == [None, 0, 0, 1]
+    assert [one.sub_sequence_number for one in to_be_opened(given)] == [None, None, 0, 1, 0]
     memories, script = Memories(), Script()
     script.say(host(memories), initialize(SHARD), batch([RECORDS[0]._replace(data=broken)]))
     assert [row.stage for row in memories.rows.rows] == ["deaggregate"]  # type: ignore[union-attr]

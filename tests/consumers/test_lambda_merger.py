@@ -13,7 +13,7 @@ from fan_drive import LAMBDA, Fan, Killed, event_of
 from streamgauge import Record
 from streamgauge.consumers.pane_commits import Commits
 from streamgauge.consumers.pane_wire import MAGIC, End, Mark, Part, Told, hash_key, pack, unpack
-from streamgauge.engine import pane_parts
+from streamgauge.engine import pane_parts, state
 from streamgauge.engine.errors import InputError, OrderError, StateError, StreamgaugeError
 from streamgauge.rules import spec as specs
 from streamgauge.rules.plan_fan_out import plan_merger, plan_reducer
@@ -167,6 +167,8 @@ def test_behind_an_older_state_what_was_told_is_not_told_again(torn: int) -> Non
         objects[generation] = b"torn"
     told = len(fan.sink.rows)
     assert told > 4 and len(objects) == 5
+    _, older = state.decode(objects[newest - torn])
+    assert 0 < int(older["seen"]["shardId-000000000000"]) < handed, "from there it is read again"
     fan.give(SHARD, 10)
     records = [one.record for one in fan.kinesis.committed][handed:]
     assert fan.merger()(event_of(records), None) == {"batchItemFailures": []}

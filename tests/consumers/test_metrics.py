@@ -109,7 +109,7 @@ def test_a_counter_of_a_rule_begins_at_zero() -> None:
     counted.observe("s", Pipeline.plan(specs.parse(TOML)).push([]))
     found = read(exposition(counted.snapshot()))
     of_rule = {key for key in found if 'rule="hot"' in key[1]}
-    assert len(of_rule) == 7 and {found[key] for key in of_rule} == {0.0}
+    assert len(of_rule) == 8 and {found[key] for key in of_rule} == {0.0}
     assert found["streamgauge_worker_deaths_total", ""] == 0.0
 
 

@@ -107,21 +107,31 @@ def initialize(shard: str, at: tuple[str | None, int | None] | None = None) -> b
     return line(action="initialize", shardId=shard, sequenceNumber=sequence, subSequenceNumber=sub)
 
 
-def batch(records: Iterable[Kinesis], after: tuple[str, int] | None = None) -> bytes:
-    """Kinesis records as the daemon hands them out: opened, those up to a checkpoint left out."""
-    users = [user for record in records for user in as_the_kcl(record)]
+def batch(
+    records: Iterable[Kinesis], after: tuple[str, int] | None = None, opening: bool = False
+) -> bytes:
+    """Kinesis records as the daemon hands them out, those up to a checkpoint left out.
+
+    They come as they lie in the stream; `opening`: as a daemon that opens aggregates has them.
+    """
+    users = [user for record in records for user in (as_the_kcl if opening else as_it_is)(record)]
     if after is not None:
         done = int(after[0]), after[1]
         users = [user for user in users if (int(user.sequence), user.sub) > done]
     return line(action="processRecords", records=handed(users), millisBehindLatest=0)
 
 
+def as_it_is(record: Kinesis) -> list[User]:
+    """One Kinesis record, aggregate or not, as the daemon writes a user record."""
+    return [User(record.shard, record.sequence, 0, record.data, record.key.encode(),
+                 record.arrival)]  # fmt: skip
+
+
 def as_the_kcl(record: Kinesis) -> list[User]:
-    """The user records of one Kinesis record; what cannot be opened comes as it is."""
+    """The user records of one Kinesis record, as the KCL's own way of opening has them."""
     users = opened(record)
     if any(user.fault for user in users):
-        return [User(record.shard, record.sequence, 0, record.data, record.key.encode(),
-                     record.arrival)]  # fmt: skip
+        return as_it_is(record)
     return users
 
 

@@ -11,11 +11,11 @@ from lambda_drive import Memories, compare, in_shards, packed, streamed, told
 from plain_kpl import Kinesis, opened
 
 from streamgauge import Alert
-from streamgauge.engine.errors import FencedError, StreamgaugeError
+from streamgauge.engine.errors import FencedError, StreamgaugeError, UnavailableError
 
 
-def whole(records: list[Kinesis]) -> list[Kinesis]:
-    """Without what the KCL cannot hand on: aggregates of which a part is bad, or that are empty."""
+def openable(records: list[Kinesis]) -> list[Kinesis]:
+    """Without what a daemon that opens aggregates does not hand on: empty, or bad in a part."""
     found = []
     for one in records:
         users = opened(one)
@@ -29,10 +29,20 @@ def whole(records: list[Kinesis]) -> list[Kinesis]:
 @pytest.mark.parametrize("make", [told, lambda: packed(1), lambda: packed(1000)],
                          ids=["as told", "plain", "aggregated"])  # fmt: skip
 def test_the_alerts_are_the_oracle_s(make: Callable[[], list[Kinesis]], size: int) -> None:
-    memories, records = Memories(), whole(make())
+    check_same_answer(make(), size, opening=False)
+
+
+@pytest.mark.parametrize("make", [told, lambda: packed(1000)], ids=["as told", "aggregated"])
+def test_of_a_daemon_that_opens_aggregates_too(make: Callable[[], list[Kinesis]]) -> None:
+    """A state may be handed over by one, and the protocol is the same."""
+    check_same_answer(openable(make()), 100, opening=True)
+
+
+def check_same_answer(records: list[Kinesis], size: int, opening: bool) -> None:
+    memories = Memories()
     for shard, of in in_shards(records).items():
         script = Script()
-        pieces = [batch(of[at : at + size]) for at in range(0, len(of), size)]
+        pieces = [batch(of[at : at + size], opening=opening) for at in range(0, len(of), size)]
         script.say(host(memories), initialize(shard), *pieces, EMPTY, ENDED)
         assert script.checkpoints[-1] == (None, None)
         assert len(script.statuses) == len(pieces) + 3
@@ -42,7 +52,7 @@ def test_the_alerts_are_the_oracle_s(make: Callable[[], list[Kinesis]], size: in
 @pytest.mark.parametrize("save_seconds", [0.0, 1e9], ids=["saved each time", "never saved"])
 def test_a_life_for_each_batch(save_seconds: float) -> None:
     """The process ends without a word; the next one begins at the last checkpoint."""
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     for shard, of in in_shards(records).items():
         script = Script()
         for at in range(0, len(of), 40):
@@ -54,8 +64,55 @@ def test_a_life_for_each_batch(save_seconds: float) -> None:
     compare(memories, records)
 
 
+@pytest.mark.parametrize("opening", [True, False], ids=["the old one first", "the new one first"])
+def test_workers_of_two_versions_take_turns(opening: bool) -> None:
+    """As in a rolling upgrade and back: daemons that open aggregates, and daemons that do not."""
+    memories, records = Memories(), openable(packed(1000))
+    for shard, of in in_shards(records).items():
+        script, size = Script(), max(len(of) // 9, 1)
+        for at in range(0, len(of), size):
+            noted: Any = script.checkpoints[-1] if script.checkpoints else None
+            given = batch(of[: at + size], noted, opening=opening)
+            script.say(host(memories), initialize(shard, noted), given)
+            opening = not opening
+        assert {bool(sub) for _, sub in script.checkpoints} == {True, False}
+    compare(memories, records)
+
+
+def test_a_sink_that_is_down_holds_state_and_checkpoint_back() -> None:
+    """S4, S5: refused for a while it is asked again; for good, the process ends, nothing noted."""
+    records = packed(5)
+    (shard, of), *_ = in_shards(records).items()
+    for refusals, good in ((4, True), (1 << 30, False)):
+        memories, script, clock = Memories(), Script(), Clock()
+        memories.sink.fail_next = refusals
+        shared = host(memories, now=clock.now)
+        lines = initialize(shard), batch(of), ENDED
+        if good:
+            script.say(shared, *lines, sleep=clock.sleep)
+            assert clock.seconds > 0 and script.checkpoints[-1] == (None, None)
+            compare(memories, of)
+            continue
+        with pytest.raises(UnavailableError):
+            script.say(shared, *lines, sleep=clock.sleep)
+        assert script.checkpoints == [] and memories.store.generations("torture", shard) == []
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
 def test_an_unreadable_state_is_read_again_up_to_the_checkpoint_and_told_to_nobody() -> None:
-    memories, records = Memories(), whole(packed(5))
+    memories, records = Memories(), packed(5)
     memories.stream = streamed(records)
     (shard, of), *_ = in_shards(records).items()
     script = Script()
@@ -72,7 +129,7 @@ def test_an_unreadable_state_is_read_again_up_to_the_checkpoint_and_told_to_nobo
 
 def test_behind_a_checkpoint_within_an_aggregate_the_rest_of_it_is_told() -> None:
     """As another program may have left it; with no state at all, all is read again before."""
-    records = whole(packed(1000))
+    records = packed(1000)
     (shard, of), *_ = in_shards(records).items()
     (whole_run := Memories()).stream = streamed(records)
     Script().say(host(whole_run), initialize(shard), batch(of))
@@ -94,7 +151,7 @@ def after(position: str | None, noted: tuple[str, int]) -> bool:
 
 
 def test_who_finds_another_s_state_ends_without_a_checkpoint() -> None:
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     (shard, of), *_ = in_shards(records).items()
 
     def other(event: str, **fields: Any) -> None:
@@ -108,7 +165,7 @@ def test_who_finds_another_s_state_ends_without_a_checkpoint() -> None:
 
 
 def test_what_fails_is_never_told_to_have_gone_well() -> None:
-    memories, records = Memories(), whole(told())
+    memories, records = Memories(), told()
     (shard, of), *_ = in_shards(records).items()
     script = Script(["IllegalArgumentException"])
     with pytest.raises(StreamgaugeError, match="IllegalArgumentException"):

@@ -179,3 +179,14 @@ def test_many_rows_of_few_values_are_evaluated_once_each(data: st.DataObject) ->
     expected = [verdict_of(evaluate(where, message, Dialect())) for message in messages]
     assert rule.filter(batch_of(messages, rule.reads)).tolist() == expected
     assert rule.counts.interpreted == 0
+
+
+def test_rows_that_were_interpreted_are_counted() -> None:
+    sql = "SELECT a * 2 AS m FROM '#' WHERE b > 1"
+    rule = compile_rule(sql, "m", has_topic=False)
+    messages = [Message({"a": a, "b": b}) for a, b in [(1, 2), (0.1 + 0.2, 2), (1, "2"), ("1", 2)]]
+    batch = batch_of(messages, rule.reads)
+    rule.filter(batch)
+    assert rule.interpreted() == 1  # the text of b may convert
+    rule.measure(batch)
+    assert rule.interpreted() == 1 + 2  # 17 digits, and a text

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import live_run
-import plain_kpl
-import torture
 from live_cloud import Cloud
-from plain_kpl import Kinesis
 from servers import need_jars
 
 JSON = "-Daws.cborEnabled=false"  # arrival times in ministack's CBOR are not those of the stream
@@ -54,13 +50,6 @@ def saved(events: list[dict[str, Any]]) -> set[str]:
         for event in events
         if event["event"] == "state_saved"
     }
-
-
-def plain() -> list[Kinesis]:
-    """The torture file with each user record alone: the KCL drops aggregates across shards, and
-    ends at one with a key index out of range."""
-    users = [user for user in torture.users() if user.fault is None]
-    return plain_kpl.repacked(users, itertools.repeat(1))
 
 
 def children(pid: int) -> list[int]:

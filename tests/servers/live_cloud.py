@@ -140,6 +140,10 @@ class Cloud:
         """The stream read back: the records of each shard in the order of their positions."""
         return {shard: list(self._of_shard(shard)) for shard in SHARDS}
 
+    def memories(self) -> list[list[Kinesis]]:
+        """The records of each memory in the order in which it meets them: here that of a shard."""
+        return list(self.records().values())
+
     def _of_shard(self, shard: str) -> Iterator[Kinesis]:
         where = {"StreamName": self.name, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
         iterator = self.kinesis.get_shard_iterator(**where)["ShardIterator"]
@@ -152,7 +156,9 @@ class Cloud:
                 yield Kinesis(shard, row["SequenceNumber"], row["Data"], key, arrival)
             if not answer["Records"] and not answer["MillisBehindLatest"]:
                 return
-            iterator = answer["NextShardIterator"]
+            iterator = answer.get("NextShardIterator")
+            if iterator is None:
+                return
 
     def receive(self) -> list[dict[str, Any]]:
         """Take what the queue holds; give every message so far."""
@@ -210,7 +216,7 @@ def judged(cloud: Cloud, toml: str, limits: Sequence[dict[str, Any]]) -> Judged:
     Of alerts everything is compared but `stale`; where the whole stream went through one memory a
     shard, positions are the oracle's, too.
     """
-    oracles = [drive.oracle_of(toml, limits, [of]) for of in cloud.records().values()]
+    oracles = [drive.oracle_of(toml, limits, [of]) for of in cloud.memories()]
     wanted = [alert for oracle in oracles for alert in oracle.alerts]
     messages = cloud.receive()
     unique = {message["id"]: message for message in messages}

@@ -31,6 +31,8 @@ HOW = {  # what brings a command, or a folder of jars in .servers
     "javac": JDK,
     "mosquitto": "`apt-get install mosquitto` brings it, as root",
     "kcl": SERVERS,
+    "node": "`apt-get install nodejs npm` brings it, as root",
+    "kinesis-local": "`make servers` brings it where npm is (`apt-get install npm`)",
     "kpl": "`make servers` brings it where Maven is (`apt-get install maven`)",
 }
 START_SECONDS_MAX = 60.0

@@ -6,18 +6,24 @@ with the fewest starts.
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import queue
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import plain_kpl
 import pytest
 import torture
-from kcl_run import Worker, children, plain, saved
+from fault_proxy import Hold, Proxy, Rule
+from kcl_run import Worker, children, saved
 from live_cloud import Cloud
 from live_run import Scene
 from servers import Ministack, need, need_jars
@@ -27,17 +33,31 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def scene(ministack: Ministack, tmp_path: Path) -> Iterator[Scene]:
-    """Half of the torture stream in a cloud of its own; the pipeline has a name of its own."""
+    """Half of the torture stream in a cloud of its own; the pipeline has a name of its own.
+
+    The stream is as it was packed: aggregates that reach over shards, that have a bad key index, a
+    wrong digest or no end, all of which the KCL's own way of opening them drops or ends at.
+    """
     need("java")
     need_jars("kcl")
     with Cloud(ministack.url) as cloud:
         made = Scene(cloud, tmp_path, ministack.port)
         made.toml = made.toml.replace('name = "torture"', f'name = "{cloud.name}-p"')
         made.write()
-        made.given = plain()
         made.limit(torture.thresholds())
         made.cloud.put(made.given[: len(made.given) // 2])
         yield made
+
+
+def state_of(worker: Worker, device: str) -> list[dict[str, Any]]:
+    """What the worker answers about a device."""
+    (port,) = (event["port"] for event in worker.events if event["event"] == "listening")
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as asked:
+        asked.request("GET", f"/state?device={device}")
+        answer = asked.getresponse()
+        rows: list[dict[str, Any]] = json.loads(answer.read())["rules"]
+        assert answer.status == (200 if rows else 404)
+        return rows
 
 
 def leases(scene: Scene) -> dict[str, dict[str, Any]]:
@@ -47,10 +67,13 @@ def leases(scene: Scene) -> dict[str, dict[str, Any]]:
 
 
 def test_killed_child_killed_daemon_and_an_orderly_end(scene: Scene, ministack: Ministack) -> None:
-    """K1, L6: a child, then the daemon are killed, with records still to come; then SIGTERM."""
+    """K1, L6, D10, D11, D13: a child, then the daemon are killed, with records still to come, so
+    that each begins at a checkpoint behind an aggregate; then SIGTERM."""
     half, quarter = len(scene.given) // 2, len(scene.given) // 4
-    with Worker(scene.folder, ministack.url) as worker:
+    with Worker(scene.folder, ministack.url, "--listen", "127.0.0.1:0") as worker:
         worker.wait_for_saves(scene.cloud)
+        assert {row["shard"] for row in state_of(worker, "history")} == {torture.SHARDS[0]}
+        assert state_of(worker, "nobody") == []
         os.kill(children(worker.daemon())[0], signal.SIGKILL)
         scene.cloud.put(scene.given[half : half + quarter])
         worker.wait_for_saves(scene.cloud)
@@ -68,7 +91,10 @@ def test_killed_child_killed_daemon_and_an_orderly_end(scene: Scene, ministack: 
     rows = leases(scene)
     for shard, of in scene.cloud.records().items():
         assert rows[shard]["checkpoint"]["S"] == of[-1].sequence
-    scene.judged("K1, L6 under the KCL: child killed, daemon killed, stopped")
+    found = scene.judged("K1, L6 under the KCL: child killed, daemon killed, stopped")
+    assert found.reasons >= Counter(["bad_digest", "bad_body", "key_index"])
+    assert any(user.sub for of in scene.cloud.records().values() for one in of
+               for user in plain_kpl.opened(one))  # fmt: skip
 
 
 def test_leases_move_to_a_second_worker(scene: Scene, ministack: Ministack) -> None:
@@ -85,6 +111,42 @@ def test_leases_move_to_a_second_worker(scene: Scene, ministack: Ministack) -> N
         assert second.count("shard_started") > 0
         assert second.stop() == 0, second
     scene.judged("K3 under the KCL: leases move to a second worker")
+
+
+def test_a_lease_moves_between_the_living_and_a_frozen_owner_writes_no_more(
+    scene: Scene, ministack: Ministack
+) -> None:
+    """K2, K3: a second worker starts and is dealt a shard. It is frozen, daemon and children, while
+    its state object is on the way; the first one takes the shard and goes on. Then the object
+    arrives and the frozen one goes on: too late for both."""
+    half, quarter, held = len(scene.given) // 2, len(scene.given) // 4, Hold("after")
+    with Proxy(ministack.port) as proxy, Worker(scene.folder, ministack.url) as one:
+        one.wait_for_saves(scene.cloud)
+        with Worker(scene.folder, ministack.url, AWS_ENDPOINT_URL_S3=proxy.url) as other:
+            other.wait_for(lambda events: of_event(other, "shard_started"))
+            assert of_event(other, "shard_started") <= of_event(one, "lease_lost"), one
+            proxy.put_first(Rule("PutObject", held, path="/state/"))
+            scene.cloud.put(scene.given[half : half + quarter])
+            held.wait()
+            os.killpg(other.daemon(), signal.SIGSTOP)
+            scene.cloud.put(scene.given[half + quarter :])  # so the two objects differ
+            one.wait_for_saves(scene.cloud)
+            rows, objects = leases(scene), scene.cloud.keys("state/")
+            held.let_go()
+            os.killpg(other.daemon(), signal.SIGCONT)
+            other.wait_for(lambda events: of_event(other, "fenced"))
+            other.wait_for(lambda events: other.count("daemon_died"))
+            assert one.stop() == 0, one
+    assert scene.cloud.keys("state/") == objects
+    for shard, of in scene.cloud.records().items():
+        now = leases(scene)[shard]
+        assert now["checkpoint"]["S"] == of[-1].sequence >= rows[shard]["checkpoint"]["S"]
+    scene.judged("K2, K3 under the KCL: a lease moves, its new owner freezes and wakes")
+
+
+def of_event(worker: Worker, event: str) -> set[str]:
+    """The shards that it told an event of."""
+    return {line["shard"] for line in worker.events if line["event"] == event}
 
 
 def first_to_save(*workers: Worker) -> Sequence[Worker]:

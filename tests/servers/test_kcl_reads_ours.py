@@ -6,41 +6,19 @@ KCL, without a word: so 100 % here says that each aggregate keeps to one shard.
 
 from __future__ import annotations
 
-import base64
 import random
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from servers import need, need_jars
+from kcl_opening import TOP, Read, Written, command, compiled, deaggregated
+from servers import need_jars
 
 from streamgauge.engine.aws import Service
 from streamgauge.engine.kpl import aggregate
 from streamgauge.producers.aggregator import Producer
 
 pytestmark = pytest.mark.slow
-TOP = 1 << 128
-SOURCE = Path(__file__).parent / "Deaggregate.java"
-
-
-class Written(NamedTuple):
-    """A Kinesis record, and the range that its shard had when it was written."""
-
-    first: int
-    last: int
-    sequence_number: str
-    partition_key: str
-    data: bytes
-
-
-class Read(NamedTuple):
-    """A user record as the KCL hands it on."""
-
-    partition_key: str
-    explicit_hash_key: int | None
-    data: bytes
 
 
 class Stream:
@@ -92,39 +70,8 @@ class Stream:
 def kcl(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command that runs the KCL's de-aggregation."""
     folder, classes = tmp_path_factory.mktemp("kcl"), need_jars("kcl")
-    subprocess.run(
-        [need("javac"), "-cp", classes, "-d", folder, SOURCE], check=True, stdin=subprocess.DEVNULL
-    )
-    return [need("java"), "-Xmx256m", "-cp", f"{folder}:{classes}", "Deaggregate"]
-
-
-def deaggregated(kcl: list[str], written: Sequence[Written]) -> list[list[Read]]:
-    """What the KCL hands on of each Kinesis record."""
-    lines = "".join(
-        f"{record.first} {record.last} {record.sequence_number}"
-        f" {encoded(record.partition_key.encode())} {encoded(record.data)}\n"
-        for record in written
-    )
-    done = subprocess.run(
-        kcl, input=lines.encode(), stdout=subprocess.PIPE, check=True, timeout=120
-    )
-    found: list[list[Read]] = []
-    users: list[Read] = []
-    for line in done.stdout.decode().splitlines():
-        if line == ".":
-            found.append(users)
-            users = []
-            continue
-        sequence, sub, hash_key, key, data = line.split(" ")
-        assert (sequence, int(sub)) == (written[len(found)].sequence_number, len(users))
-        explicit = None if hash_key == "-" else int(hash_key)
-        users.append(Read(base64.b64decode(key).decode(), explicit, base64.b64decode(data)))
-    assert len(found) == len(written)
-    return found
-
-
-def encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    compiled(folder, classes)
+    return command(f"{folder}:{classes}")
 
 
 def readings(count: int, shards: int) -> list[Read]:
