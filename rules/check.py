@@ -12,6 +12,8 @@ from .tokens import nearest, shown
 from .topic import FilterError, beyond_limits, compile_filter, reaches
 from .tree import Call, Cast, Literal, Node, Query, Star, Variable
 
+patterns_max = 64  # different regular expressions in one statement
+
 # Forms that came to the language with its second version.
 _NEWER: dict[type[Node], str] = {
     tree.ArrayLiteral: "an array literal",
@@ -24,6 +26,8 @@ _NEWER: dict[type[Node], str] = {
 def check(draft: Draft) -> None:
     """Find everything that cannot be evaluated, and a FROM that is no topic filter."""
     assert draft.statement is not None
+    _check_patterns(draft, draft.statement)
+    draft.stop_at_errors()  # before any of them is compiled
     known: set[str] = set()
     for variable, value in draft.statement.variables:
         if variable.name in known:
@@ -135,6 +139,19 @@ def _check_pattern(draft: Draft, call: Call) -> None:
     if isinstance(argument, Literal) and type(argument.value) is str:
         if refusal := pattern.refusal(argument.value):
             draft.tell(argument.at, f"{call.name}(): {refusal}", "", pattern.severity)
+
+
+def _check_patterns(draft: Draft, statement: Node) -> None:
+    """Refuse more regular expressions than are kept compiled: each takes its time to compile."""
+    seen: set[str] = set()
+    for call in tree.walk(statement):
+        if isinstance(call, Call) and call.name.startswith("regexp_"):
+            for pattern in call.arguments[1:2]:
+                seen |= {str(pattern)} if isinstance(pattern, Literal) else set()
+                if len(seen) > patterns_max:
+                    message = f"a statement has at most {patterns_max} regular expressions"
+                    draft.tell(pattern.at, message, "join some of them with |")
+                    return
 
 
 def _check_from(draft: Draft, source: Literal) -> None:

@@ -18,7 +18,7 @@ from .regex_java import END, Translation, pattern_chars_max, translate
 from .regex_reader import Refused
 
 memory_bytes_max = 1 << 19  # of each program with its automaton
-patterns_max = 64  # compiled and kept
+patterns_max = 128  # compiled and kept: more than one statement may have
 steps_max = 1 << 22  # of one search; usually far fewer are taken
 _DIGITS = tuple("0123456789")
 _REPLACEMENT = re.compile(r"\\(.)|\$([0-9])|\$\{([a-zA-Z][a-zA-Z0-9]*)\}|([^\\$]+)", re.DOTALL)
@@ -33,6 +33,7 @@ class Pattern:
     translation: Translation
 
 
+@lru_cache(maxsize=patterns_max)
 def refusal(pattern: str) -> str | None:
     """Say why a pattern cannot be used, with the construct and its offset; None where it can."""
     try:

@@ -42,6 +42,7 @@ levels_max = (
 
 DECIMAL = Context(digits_max, ROUND_HALF_EVEN, -exponent_max, exponent_max, 1, 0, [], [])
 ZERO = Decimal(0)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 LOGICAL = {"true": True, "false": False}
 ORDER: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -195,7 +196,7 @@ def _write(value: Value, pieces: list[str], room: _Room) -> bool:
     if type(value) is dict:
         opening = "{"
         for name, item in value.items():
-            if not room.take(pieces, f"{opening}{json.dumps(name, ensure_ascii=False)}:"):
+            if not room.take(pieces, f"{opening}{_quoted(name)}:"):
                 return False
             if not _write(item, pieces, room):
                 return False
@@ -218,7 +219,7 @@ def _scalar(value: Value) -> str:
             return quick if quick != "-0" else "0"
         number = exact(value)
         return "null" if number is UNSET else number_text(number)
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)
 
 
 def compare(sign: str, a: Value, b: Value) -> Value:

@@ -11,6 +11,8 @@ from messages import Message, batch_of
 
 from streamgauge.engine.batch import Column
 from streamgauge.engine.errors import ConfigError
+from streamgauge.rules import regex
+from streamgauge.rules.check import patterns_max
 from streamgauge.rules.compile import Compiled, compile_rule
 from streamgauge.rules.draft import problems_max
 from streamgauge.rules.sql import depth_max, nodes_max, parse
@@ -192,3 +194,20 @@ def test_long_values_stay_small() -> None:
         deep = [deep]
     rule = compile_rule(where("'' + a = 'x' OR a = a"), "a", has_topic=True)
     assert len(run(rule, [deep, {"k": deep}])) == 2
+
+
+def patterns(count: int) -> str:
+    return where(" OR ".join(f"regexp_matches(a, 'x{{1,300}}y{n}')" for n in range(count)))
+
+
+def test_a_statement_has_no_more_patterns_than_are_kept() -> None:
+    error = refused(patterns(patterns_max + 1))
+    assert f"at most {patterns_max} regular expressions" in error.problems[0].message
+    assert 2 * patterns_max <= regex.patterns_max  # each in two forms, by how the text ends
+    rule = compile_rule(
+        patterns(patterns_max) + " OR regexp_matches(b, 'x{1,300}y0')", "a", has_topic=True
+    )
+    run(rule, ["y", "y\n"])
+    misses = regex._kept.cache_info().misses
+    run(rule, ["yy", "yy\n"])
+    assert regex._kept.cache_info().misses == misses
