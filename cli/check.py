@@ -25,9 +25,7 @@ _PANE_NOTE = (
 def command(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pipeline file."
-        ),
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The pipeline file."),
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with problems and summary.")
@@ -37,13 +35,7 @@ def command(
     ] = False,
     sample: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="With --explain: readings, as backtest takes them, of which it says how many"
-            " columns could not prove.",
-        ),
+        typer.Option(metavar="FILE", exists=True, help="Readings for --explain, as in backtest."),
     ] = None,
     against: Annotated[
         str | None,
@@ -80,22 +72,27 @@ def command(
     for problem in problems:
         typer.echo(str(problem), err=True)
     if failed or spec is None:
-        errors = sum(problem.severity == "error" for problem in problems)
-        typer.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
-        raise typer.Exit(1)
-    for line in summary(file, spec, rules):
-        typer.echo(line)
-    for note in notes(spec):
-        typer.echo(f"note: {note}")
+        raise _refused(file, problems)
+    lines = [*summary(file, spec, rules), *(f"note: {note}" for note in notes(spec))]
     if explain:
-        from .check_explain import explained
-
-        for line in explained(spec, rules, sample):
-            typer.echo(line)
+        lines += _explained(spec, rules, sample)
     if fates is not None:
-        typer.echo(f"against {against}: state of {fates[0]} shards")
-        for fate in fates[1]:
-            typer.echo(f"  {fate.rule}: {_told(fate)}")
+        lines.append(f"against {against}: state of {fates[0]} shards")
+        lines += [f"  {fate.rule}: {_told(fate)}" for fate in fates[1]]
+    for line in lines:
+        typer.echo(line)
+
+
+def _explained(spec: Spec, rules: dict[str, Compiled], sample: Path | None) -> Iterator[str]:
+    from .check_explain import explained
+
+    return explained(spec, rules, sample)
+
+
+def _refused(file: Path, problems: list[Problem]) -> typer.Exit:
+    errors = sum(problem.severity == "error" for problem in problems)
+    typer.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
+    return typer.Exit(1)
 
 
 def _fates(spec: Spec, against: str) -> tuple[int, list[Fate]]:

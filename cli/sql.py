@@ -97,13 +97,26 @@ def command(
         from .sql_prompt import Prompt
 
         Prompt(topic, data, known, choices).run()
-        return
+    else:
+        _one(statement, rule_name, topic, data, known, why, choices)
+
+
+def _one(
+    statement: str,
+    rule_name: str,
+    topic: str,
+    payload: bytes,
+    context: dict[str, Any],
+    why: bool,
+    choices: dict[str, str],
+) -> None:
+    """Apply a statement to the message, and print its output."""
     from ..rules.rule import Rule
 
     rule = Rule(statement, rule_name=rule_name or None, where="statement", **choices)
     for problem in rule.warnings:
         typer.echo(str(problem), err=True)
-    outcome = apply(rule, topic or None, data, known, why)
+    outcome = apply(rule, topic or None, payload, context, why)
     if outcome.kind == "output":
         sys.stdout.buffer.write(outcome.output + b"\n")
         sys.stdout.buffer.flush()
