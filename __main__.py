@@ -21,7 +21,8 @@ from .engine.errors import ConfigError, StreamgaugeError
 COMMANDS = {  # name: (module in cli, one line for the list)
     "init": ("init", "Write a commented pipeline file, thresholds and sample readings."),
     "check": ("check", "Print every problem of a pipeline file."),
-    "sql": ("sql", "Apply an IoT SQL statement to a message, or try some at a prompt."),
+    "test": ("test", "Run the tests that stand beside the rules of a pipeline file."),
+    "sql": ("sql", "Try IoT SQL statements on messages, or at a prompt."),
     "decode": ("decode", "Open Kinesis records: print the user records in them."),
     "backtest": ("backtest", "Run a pipeline over recorded readings."),
     "run": ("run", "Run a pipeline on a stream, from this machine."),

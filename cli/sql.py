@@ -79,7 +79,7 @@ def command(
 
     Without a statement a prompt reads statements, and lines that begin with a point: .help tells.
 
-    Example: echo '{"t": 71}' | streamgauge sql 'SELECT (t - 32) * 5 / 9 AS c' --payload -
+    Example: streamgauge sql 'SELECT (t - 32) * 5 / 9 AS c' --payload message.json
     """
     choices = {
         "version": sql_version.value,
