@@ -62,7 +62,9 @@ class Output:
         for item in self._items:
             left -= self._put(item, message, members, left)
             if left < 0:
-                raise CostlyError(f"an output may have {OUTPUT_BYTES_MAX:,} bytes, not more")
+                raise CostlyError(
+                    f"the output has too many bytes: expected at most {OUTPUT_BYTES_MAX}"
+                )
         return _text_of(members)
 
     def _value(self, node: Node, message: Scope) -> bytes:
@@ -94,10 +96,14 @@ class Output:
         return len(text)
 
 
+def _too_large() -> CostlyError:
+    return CostlyError(f"the output has too many bytes: expected at most {OUTPUT_BYTES_MAX}")
+
+
 def _json(value: Value, chars_max: int) -> bytes:
     text = json_text(value, chars_max)
     if text is UNSET:
-        raise CostlyError(f"an output may have {OUTPUT_BYTES_MAX:,} bytes, not more")
+        raise _too_large()
     encoded: bytes = text.encode()
     return encoded
 

@@ -12,15 +12,14 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from .time_calendar import cycle_days
 
 id_chars_max = 64
 zones_max = 1024  # that are kept
 
-_DATA = files("tzdata")
 _EPOCH = datetime(1970, 1, 1)
 _FIRST, _LAST = datetime(2, 1, 1), datetime(9998, 1, 1)
 _CYCLE = timedelta(days=cycle_days)
@@ -72,10 +71,14 @@ def zone_of(name: str) -> Zone | None:
     return None if len(name) > id_chars_max else _known(name)
 
 
+def _data() -> Traversable:
+    return files("tzdata")  # loaded with the first zone, not with the library
+
+
 @cache
 def zone_ids() -> frozenset[str]:
     """Return the ids of the tz database's zones."""
-    named = _DATA.joinpath("zones").read_text("utf-8").split()
+    named = _data().joinpath("zones").read_text("utf-8").split()
     return frozenset(named) - {"Factory"}  # which stands for a zone that was not set
 
 
@@ -84,7 +87,9 @@ def _known(name: str) -> Zone | None:
     if name == UTC_ZONE.id:
         return UTC_ZONE
     if name in zone_ids():
-        with _DATA.joinpath("zoneinfo", *name.split("/")).open("rb") as data:
+        from zoneinfo import ZoneInfo  # the library starts without it
+
+        with _data().joinpath("zoneinfo", *name.split("/")).open("rb") as data:
             return Zone(name, ZoneInfo.from_file(data, name))
     found = _OFFSET.fullmatch(name)
     if found is None:

@@ -103,7 +103,7 @@ def test_m8_a_bug_in_a_route_ends_nothing(
     rig = Rig(there.url, MemoryKinesis(1))
     connected(there, rig)
 
-    def fails(route: Route, topic: str, payload: bytes) -> None:
+    def fails(route: Route, topic: str, payload: bytes, *more: object) -> None:
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patched:
