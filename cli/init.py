@@ -198,7 +198,7 @@ def _sampled(source: Path, directory: Path) -> tuple[dict[Path, str], list[str]]
         return files, ["check", str(pipeline)]
     more = [] if proposal.form == "ndjson" else ["--format", proposal.form]
     if proposal.constant is not None:
-        more += ["--set", f"device={proposal.constant}"]
+        more += ["--set", f"{proposal.device[0]}={proposal.constant}"]
     return files, _backtest(pipeline, source, *more)
 
 
@@ -223,7 +223,7 @@ def _proposed(source: Path, name: str, rule: str, proposal: Proposal) -> str:
     why = proposal.why
     record = [_explained(why["device"], f"device = {PATHS.show(proposal.device)}")]
     if proposal.constant is not None:
-        record[0] += f"\n# back-tests say it by --set device={proposal.constant}"
+        record[0] += f"\n# back-tests say it by --set {proposal.device[0]}={proposal.constant}"
     if proposal.time is None:
         record.append(_explained(why["time"], '# time = "ts"'))
     else:

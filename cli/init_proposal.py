@@ -58,7 +58,7 @@ class Proposal:
     """What a sample suggests. `why` explains each part in a sentence, by the key it is about.
 
     device: paths; `constant` is the device that all readings are taken to be of where there is no
-    such field. time: None where no field is one. window: ms. example: one device of the sample.
+    such field: then the path is one that no reading has. time: None where no field is one. window: ms. example: one device of the sample.
     """
 
     form: str
@@ -92,7 +92,7 @@ def propose(sample: Sample, name: str) -> Proposal:
     threshold, margin = _limit(held, why)
     return Proposal(
         form=sample.form,
-        device=device or ("device",),
+        device=device or (_unused(sample),),
         constant=None if device else name,
         time=time,
         time_unit=unit,
@@ -190,6 +190,13 @@ def _device(sample: Sample, time: str | None, why: dict[str, str]) -> tuple[str,
     why["device"] = f'"{best}" looks like a device id: {counts[best]} different in '
     why["device"] += f"{sample.readings} readings ({shown})"
     return (best,)
+
+
+def _unused(sample: Sample) -> str:
+    """A field that no reading has: what is set there takes the place of nothing that was read."""
+    fields = {path.partition(".")[0] for path in sample.fields}
+    names = ("device", *(f"device_{number}" for number in range(1, len(fields) + 2)))
+    return next(name for name in names if name not in fields)
 
 
 def _device_score(found: Field, readings: int) -> float:

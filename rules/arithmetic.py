@@ -15,10 +15,10 @@ import numpy as np
 from ..engine.batch import Bools
 from . import branches, distinct, elements
 from .columns import (
-    Frame,
     Mask,
     Numbers,
-    Truths,
+    NumberStep,
+    TruthStep,
     UnprovableError,
     either,
     exact_max,
@@ -30,9 +30,6 @@ from .columns import (
 from .interpret import Dialect
 from .tree import Binary, Call, Case, Cast, Literal, Member, Node, Unary
 from .values import is_whole
-
-NumberStep = Callable[[Frame], Numbers]
-TruthStep = Callable[[Frame], Truths]
 
 growth = 1.0 + 2.0**-40  # the rounding of the bounds themselves
 

@@ -19,8 +19,9 @@ from .columns import (
     Leaf,
     Mask,
     Numbers,
+    NumberStep,
     Source,
-    Truths,
+    TruthStep,
     UnprovableError,
     either,
     exact_max,
@@ -32,8 +33,6 @@ from .columns import (
 from .interpret import CASTS
 from .tree import Call, Case, Cast, Node
 
-NumberStep = Callable[[Frame], Numbers]
-TruthStep = Callable[[Frame], Truths]
 OfNode = Callable[[Node], NumberStep]
 
 whole_max = 2.0**52  # from here on every float64 is whole

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.batch import Batch, Bools, Column, Floats, Kind
+from ..engine.batch import Batch, Bools, Column, Floats, Ints, Kind
 from . import topic as topics
 from .message import topic_texts
 from .tree import Call, Literal, Node, Path
@@ -52,6 +52,11 @@ class Numbers:
     error: Floats | float
     undefined: Mask = None
     unproven: Mask = None
+
+
+# What compiled parts of a condition and of arithmetic are.
+TruthStep = Callable[["Frame"], Truths]
+NumberStep = Callable[["Frame"], Numbers]
 
 
 def some(mask: Bools) -> Mask:
@@ -141,7 +146,7 @@ class Frame:
         self.batch = batch
         self.rows = len(batch)
         self._leaves: dict[str, Leaf] = {}
-        self._codes: dict[str, Any] = {}
+        self._codes: dict[str, tuple[Ints, int]] = {}
 
     def leaf(self, source: Source) -> Leaf:
         """Return a column as a leaf, derived once however often the condition names it."""
@@ -150,12 +155,48 @@ class Frame:
             found = self._leaves[source.key] = Leaf(source.read(self.batch))
         return found
 
-    def coded(self, source: Source, code: Callable[[Column], Any]) -> Any:
-        """Return what `code` makes of a column, made once; there is one such function."""
+    def codes(self, source: Source) -> tuple[Ints, int]:
+        """Return the codes of a column, as `codes` has them, made once."""
         found = self._codes.get(source.key)
         if found is None:
-            found = self._codes[source.key] = code(source.read(self.batch))
+            found = self._codes[source.key] = codes(source.read(self.batch))
         return found
+
+
+def codes(column: Column) -> tuple[Ints, int]:
+    """Return a small number for each value of a column, int64 (rows,), and how many there are.
+
+    -1 stands for what has no cheap identity: arrays, objects and integers beyond float64.
+    """
+    kind, other = column.kind, column.other
+    if other is not None and (kind == Kind.STRING).all():
+        known: dict[Any, int] = {}
+        found = [known.setdefault(text, len(known)) for text in other]
+        return np.array(found, np.int64), len(known)
+    result = np.full(len(kind), -1, np.int64)
+    result[kind == Kind.UNDEFINED] = 0
+    result[kind == Kind.NULL] = 1
+    count = 2
+    if other is not None:
+        count = _coded_others(kind, other, result)
+    numeric = np.flatnonzero(kind == Kind.NUMBER)
+    if other is not None:
+        numeric = numeric[[other[row] is None for row in numeric.tolist()]]
+    if len(numeric):
+        values, places = np.unique(column.number[numeric], return_inverse=True)
+        result[numeric] = places.reshape(-1) + count
+        count += len(values)
+    return result, count
+
+
+def _coded_others(kind: Any, other: list[Any], result: Ints) -> int:
+    """Number truths and texts, from 2 on; how many numbers are taken then."""
+    known: dict[Any, int] = {}
+    for row in np.flatnonzero(kind == Kind.BOOLEAN).tolist():
+        result[row] = 2 + other[row]
+    for row in np.flatnonzero(kind == Kind.STRING).tolist():
+        result[row] = known.setdefault(other[row], len(known)) + 4
+    return len(known) + 4
 
 
 class Remembered(dict[str | None, Any]):

@@ -26,13 +26,15 @@ from msgspec import UNSET
 
 from ..engine.batch import Bools, Kind
 from . import distinct, elements
-from .arithmetic import NumberStep, growth, native, numbers
+from .arithmetic import growth, native, numbers
 from .columns import (
     Frame,
     Leaf,
     Numbers,
+    NumberStep,
     Source,
     Truths,
+    TruthStep,
     UnprovableError,
     either,
     exact_max,
@@ -43,7 +45,6 @@ from .interpret import Dialect
 from .tree import COMPARISON, ArrayLiteral, Binary, Call, Exists, Literal, Logic, Node, Unary
 from .values import ORDER, exact, number_of, truth_of
 
-TruthStep = Callable[[Frame], Truths]
 Test = Callable[[Any, Any], Any]
 
 items_max = 16  # of IN, up to which each is compared over the column

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from ..engine.batch import Bools, Column, Floats, Ints, Kind
+from ..engine.batch import Bools, Column, Floats, Ints, Kind, kind_of
 from .columns import (
     Frame,
     Mask,
@@ -86,9 +86,9 @@ def _parts(node: Node) -> Iterator[Node]:
 
 def grouped(frame: Frame, sources: Sequence[Source]) -> Groups | None:
     """Group the rows of a batch by what some sources hold; None where there are too many groups."""
-    group, count = frame.coded(sources[0], codes)
+    group, count = frame.codes(sources[0])
     for source in sources[1:]:
-        more, size = frame.coded(source, codes)
+        more, size = frame.codes(source)
         unproven = (group < 0) | (more < 0)
         group, count = _dense(np.where(unproven, -1, group * size + more), count * size)
     if count > frame.rows // rows_each_min + spare:
@@ -111,42 +111,6 @@ def _dense(group: Ints, count: int) -> tuple[Ints, int]:
     names, dense = np.unique(group, return_inverse=True)
     missing = int(names[0] < 0) if len(names) else 0
     return dense.reshape(-1).astype(np.int64) - missing, len(names) - missing
-
-
-def codes(column: Column) -> tuple[Ints, int]:
-    """Return a small number for each value of a column, int64 (rows,), and how many there are.
-
-    -1 stands for what has no cheap identity: arrays, objects and integers beyond float64.
-    """
-    kind, other = column.kind, column.other
-    if other is not None and (kind == Kind.STRING).all():
-        known: dict[Any, int] = {}
-        found = [known.setdefault(text, len(known)) for text in other]
-        return np.array(found, np.int64), len(known)
-    result = np.full(len(kind), -1, np.int64)
-    result[kind == Kind.UNDEFINED] = 0
-    result[kind == Kind.NULL] = 1
-    count = 2
-    if other is not None:
-        count = _coded_others(kind, other, result)
-    numeric = np.flatnonzero(kind == Kind.NUMBER)
-    if other is not None:
-        numeric = numeric[[other[row] is None for row in numeric.tolist()]]
-    if len(numeric):
-        values, places = np.unique(column.number[numeric], return_inverse=True)
-        result[numeric] = places.reshape(-1) + count
-        count += len(values)
-    return result, count
-
-
-def _coded_others(kind: Any, other: list[Any], result: Ints) -> int:
-    """Number truths and texts, from 2 on; how many numbers are taken then."""
-    known: dict[Any, int] = {}
-    for row in np.flatnonzero(kind == Kind.BOOLEAN).tolist():
-        result[row] = 2 + other[row]
-    for row in np.flatnonzero(kind == Kind.STRING).tolist():
-        result[row] = known.setdefault(other[row], len(known)) + 4
-    return len(known) + 4
 
 
 def _each(
@@ -264,18 +228,7 @@ def column_of(values: Sequence[Value]) -> tuple[Any, Floats, list[Any] | None]:
             else:
                 number[row] = 0.0
         elif value is not UNSET:
-            kind[row] = _KINDS[type(value)]
+            kind[row] = kind_of(value)
             if value is not None:
                 other[row], held = value, True
     return kind, number, other if held else None
-
-
-_KINDS: dict[type, int] = {
-    type(None): Kind.NULL,
-    bool: Kind.BOOLEAN,
-    int: Kind.NUMBER,
-    float: Kind.NUMBER,
-    str: Kind.STRING,
-    list: Kind.ARRAY,
-    dict: Kind.OBJECT,
-}

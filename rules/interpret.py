@@ -304,9 +304,9 @@ def selected(query: Query, scope: Scope, dialect: Dialect) -> Value:
 
 
 def item_key(item: Item) -> tuple[str, ...]:
-    """Return the output key of an item: its alias, else the last name; that of * is empty.
+    """Return the output key of an item: its alias, else the last name.
 
-    It is None's stand-in, also empty, for other items without alias; compile.py refuses those.
+    It is empty for `*`, which gives all keys, and for what has no name; check.py refuses that.
     """
     value = item.value
     if item.alias:

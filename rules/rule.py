@@ -76,6 +76,7 @@ class Rule:
             "int_division": int_division,
             "undefined_logic": undefined_logic,
         }
+        self._name = rule_name or ""
         draft = self._checked(sql, where)
         assert draft.statement is not None
         self.statement: Statement = draft.statement
@@ -83,8 +84,7 @@ class Rule:
         self.definitions = draft.definitions
         self.filter = draft.from_filter
         self.warnings = draft.problems
-        matches = topics.compile_filter(self.filter) if self.filter else _any
-        self._reached = topics.reaches(matches, rule_name or "")
+        self._reached = draft.matches or topics.reaches(_any, self._name)
         condition = draft.query.where
         self._where = None if condition is None else self._bound(condition)
         self._output = Output(draft.query, self.dialect)
@@ -144,7 +144,7 @@ class Rule:
 
     def _checked(self, sql: str, place: str, around: Statement | None = None) -> Draft:
         """A statement of which every part can be evaluated; `around` gives it its variables."""
-        draft = Draft(sql, "value", place, True, self._choices)
+        draft = Draft(sql, "value", place, True, self._choices, self._name)
         passes: tuple[Callable[[Draft], None], ...] = (parse, check)
         for apply in passes:
             apply(draft)

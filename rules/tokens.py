@@ -61,9 +61,9 @@ class Token(NamedTuple):
     value: Value = None
 
 
-def shown(text: str) -> str:
+def shown(text: str, chars_max: int = shown_chars_max) -> str:
     """Return a piece of text fit for a message: on one line, printable, not too long."""
-    short = text if len(text) <= shown_chars_max else text[: shown_chars_max - 1] + "\u2026"
+    short = text if len(text) <= chars_max else text[: chars_max - 1] + "\u2026"
     return "".join(c if c.isprintable() else "?" for c in short)
 
 

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from .interpret import Dialect, evaluate
 from .message import Scope
+from .tokens import shown
 from .tree import COMPARISON, Binary, Literal, Logic, Node, Unary
 from .values import CostlyError, json_text
 
@@ -41,12 +42,13 @@ def _lines(node: Node, message: Scope, dialect: Dialect, level: int) -> Iterator
         if isinstance(node, Binary) and node.binding == COMPARISON:
             sides = [node.left, node.right]
         told = [
-            f"{shown(str(side))} is {_value(side, message, dialect)}"
+            f"{shown(str(side), value_chars_max)} is {_value(side, message, dialect)}"
             for side in sides
             if not isinstance(side, Literal)
         ]
         because = f"  ({', '.join(told)})" if told else ""
-        yield f"{indent}{shown(str(node))}: {_value(node, message, dialect)}{because}"
+        what = shown(str(node), value_chars_max)
+        yield f"{indent}{what}: {_value(node, message, dialect)}{because}"
 
 
 def _value(node: Node, message: Scope, dialect: Dialect) -> str:
@@ -54,10 +56,4 @@ def _value(node: Node, message: Scope, dialect: Dialect) -> str:
         value = evaluate(node, message, dialect)
     except CostlyError as error:
         return str(error)
-    return "Undefined" if value is UNSET else shown(str(json_text(value)))
-
-
-def shown(text: str) -> str:
-    """Return a text on one line, printable and not too long."""
-    short = text if len(text) <= value_chars_max else text[: value_chars_max - 1] + "\u2026"
-    return "".join(c if c.isprintable() else "?" for c in short)
+    return "Undefined" if value is UNSET else shown(str(json_text(value)), value_chars_max)

@@ -272,6 +272,14 @@ def test_a_name_of_each_reading_is_no_device(tmp_path):
     assert "no field looks like a device id" in talk and "--set device=s " in command
 
 
+def test_a_field_called_device_that_is_none(tmp_path):
+    """Setting `device` would take the place of what the readings say there: here, their time."""
+    messages = [{"device": START + n, "x": n % 3} for n in range(30)]
+    spec, _, _, command = proposed(tmp_path, write(tmp_path / "s.ndjson", messages))
+    assert "--set device_1=s " in command and spec.record.time is not None
+    assert " 0  rejected" in backtest(command, tmp_path).stderr
+
+
 def test_broken_lines_are_counted(tmp_path):
     sample = write(tmp_path / "s.ndjson", [{"device": "a", "ts": n, "x": n % 3} for n in range(20)])
     sample.write_text(sample.read_text() + "not json\n[1]\n\n")

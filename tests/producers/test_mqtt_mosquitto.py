@@ -28,9 +28,6 @@ max_queued_messages 0
 persistence false
 """
 
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
@@ -39,7 +36,10 @@ def free_port() -> int:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    assert MOSQUITTO is not None
+    if MOSQUITTO is None:
+        why = "no mosquitto: `apt-get install mosquitto` brings it"
+        assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", why
+        pytest.skip(why)
     number = free_port()
     config = tmp_path / "mosquitto.conf"
     config.write_text(CONFIG.format(port=number))
