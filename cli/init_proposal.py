@@ -58,7 +58,8 @@ class Proposal:
     """What a sample suggests. `why` explains each part in a sentence, by the key it is about.
 
     device: paths; `constant` is the device that all readings are taken to be of where there is no
-    such field: then the path is one that no reading has. time: None where no field is one. window: ms. example: one device of the sample.
+    such field, and the path is then one that no reading has. time: None where no field is one.
+    window: ms. example: one device of the sample.
     """
 
     form: str

@@ -28,6 +28,7 @@ max_queued_messages 0
 persistence false
 """
 
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
