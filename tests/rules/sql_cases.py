@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 CORPUS = Path(__file__).parent / "iot-sql-corpus"
+# Cases of others, where they lie beside the repository.
+EXAMPLES = Path(__file__).parents[3] / "shared" / "reference" / "examples" / "iot-sql.jsonl"
 _OPTIONS = ("version", "int_division", "undefined_logic", "rule_name")
 
 

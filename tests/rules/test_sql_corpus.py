@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sql_cases import CORPUS, SqlCase, cases, same
+from sql_cases import CORPUS, EXAMPLES, SqlCase, cases, same
 
 from streamgauge.engine.errors import ConfigError
+from streamgauge.rules.functions import CLOUD, KNOWN
 from streamgauge.rules.rule import Message, Rule
 
-EXAMPLES = Path(__file__).parents[3] / "shared" / "reference" / "examples" / "iot-sql.jsonl"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "iot-sql.md"
 
 
 def outcome_of(case: SqlCase) -> tuple[str, Any, Message | None, Rule | None]:
@@ -54,3 +56,14 @@ given = list(cases(EXAMPLES)) if EXAMPLES.exists() else []
 @pytest.mark.parametrize("case", given, ids=lambda c: c.id)
 def test_examples(case: SqlCase) -> None:
     check(case)
+
+
+def test_every_function_has_cases() -> None:
+    statements = " ".join(case.line["sql"] for case in cases(*CORPUS.glob("*.jsonl"))).lower()
+    assert [name for name in KNOWN if not re.search(rf"\b{name}\s*\(", statements)] == []
+
+
+def test_every_function_is_documented() -> None:
+    """Those that need a cloud too: nothing is silently ignored."""
+    text = DOCUMENT.read_text().lower()
+    assert [name for name in (*KNOWN, *CLOUD) if not re.search(rf"`{name}[(`]", text)] == []
