@@ -16,11 +16,11 @@ from __future__ import annotations
 import os
 import random as random_module
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..engine.batch import Position, Rejected
 from ..engine.errors import StreamgaugeError, UnavailableError
@@ -41,7 +41,8 @@ class Message(NamedTuple):
 
     packet_id: 0 with quality of service 0. repeated: its DUP flag. readable: False where the topic
     is no UTF-8; its other bytes are escaped then. filters: those of our subscriptions that the
-    broker sends it for; empty where it does not say.
+    broker sends it for; empty where it does not say. context: what its properties tell, under the
+    names of `rules.message`; empty before MQTT 5.
     """
 
     topic: str
@@ -50,6 +51,7 @@ class Message(NamedTuple):
     repeated: bool = False
     readable: bool = True
     filters: frozenset[str] = frozenset()
+    context: Mapping[str, Any] = {}
 
 
 class Stream(Protocol):
@@ -209,14 +211,15 @@ class Bridge:
         self.counts.filtered += not gone
 
     def _send(self, route: Route, message: Message, taken: Taken) -> bool:
-        context = {"timestamp": int(self._wall() * 1000)}
+        context = {"timestamp": int(self._wall() * 1000), **message.context}
         sent = route.send(message.topic, message.payload, context, os.urandom(16))
         if sent is None:
             return False
         taken.open += 1
         try:
             # Of what the broker keeps nothing but a number is kept here.
-            done = partial(self._told, taken, None if message.packet_id else message)
+            kept = None if message.packet_id else message._replace(context={})
+            done = partial(self._told, taken, kept)
             self._producer.put(sent.partition_key, sent.data, callback=done)
         except BaseException:
             taken.open -= 1  # it was not taken

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random as random_module
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..engine.errors import StreamgaugeError
+from . import mqtt_properties
 from .mqtt import Message
 from .mqtt_broker import (
     CONNECT_SECONDS_MAX,
@@ -211,9 +212,27 @@ class Link:
         packet_id = message.mid if message.qos else 0
         numbers = getattr(message.properties, "SubscriptionIdentifier", ())
         filters = frozenset(one for number in numbers for one in self._filters.get(number, ()))
-        given = Message("", bytes(message.payload), packet_id, message.dup, True, filters)
+        given = Message(
+            "", bytes(message.payload), packet_id, message.dup, True, filters,
+            _context(message.properties),
+        )  # fmt: skip
         try:
             self._take(given._replace(topic=message.topic))
         except UnicodeDecodeError as error:  # brokers should let no such topic through
             topic = error.object.decode("utf-8", "backslashreplace")
             self._take(given._replace(topic=topic, readable=False))
+
+
+def _context(properties: Any) -> Mapping[str, Any]:
+    """What a message's properties tell; nothing before MQTT 5, which has none."""
+    if properties is None:
+        return {}
+    if properties.isEmpty():
+        return mqtt_properties.NONE
+    return mqtt_properties.told(
+        getattr(properties, "PayloadFormatIndicator", None),
+        getattr(properties, "ContentType", None),
+        getattr(properties, "ResponseTopic", None),
+        getattr(properties, "CorrelationData", None),
+        getattr(properties, "UserProperty", []),
+    )

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
+from . import mqtt_properties
 from .mqtt import Message
 from .mqtt_broker import (
     CONNECT_SECONDS_MAX,
@@ -45,14 +46,7 @@ RECEIVE_BYTES = 1 << 18
 WRITE_SECONDS_MAX = 1.0  # of the last words
 PUBLISH, SUBACK = 3, 9
 REFUSED = {0x84, 0x85, 0x86, 0x87}  # of CONNACK: to try again is of no use
-_IDENTIFIER, _IDENTIFIERS_AVAILABLE, _KEEPALIVE = 0x0B, 0x29, 0x13
-_SIZES = {  # of properties in bytes; those not here have a length of their own
-    0x01: 1, 0x02: 4, 0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x23: 2, 0x24: 1, 0x25: 1, 0x27: 4,
-    0x28: 1, 0x29: 1, 0x2A: 1,
-}  # fmt: skip
-_TEXTS = {0x03: 1, 0x08: 1, 0x09: 1, 0x12: 1, 0x15: 1, 0x16: 1, 0x1A: 1, 0x1C: 1, 0x1F: 1, 0x26: 2}
-
-Properties = dict[int, list[int]]  # the numbers among them, by identifier
+_IDENTIFIERS_AVAILABLE, _KEEPALIVE = 0x29, 0x13
 
 
 class QuickLink:
@@ -264,18 +258,19 @@ class QuickLink:
             at += 2
         if qos > 1 or (qos and not packet_id) or at >= end or not raw:
             raise ProtocolError("a PUBLISH that nobody asked for")
-        filters = self._filters_of[()]
+        filters, context = self._filters_of[()], mqtt_properties.NONE
         if held[at]:
-            properties, at = _properties(held, at, end)
-            filters = self._for(tuple(properties.get(_IDENTIFIER, ())))
+            numbers, texts, at = mqtt_properties.read(held, at, end)
+            filters = self._for(tuple(numbers.get(mqtt_properties.IDENTIFIER, ())))
+            context = mqtt_properties.of_packet(numbers, texts)
         else:
             at += 1
         payload, again = held[at:end], head & 8 > 0
         try:
-            message = Message(raw.decode(), payload, packet_id, again, True, filters)
+            message = Message(raw.decode(), payload, packet_id, again, True, filters, context)
         except UnicodeDecodeError:  # brokers should let no such topic through
             topic = raw.decode("utf-8", "backslashreplace")
-            message = Message(topic, payload, packet_id, again, False, filters)
+            message = Message(topic, payload, packet_id, again, False, filters, context)
         self._take(message)
 
     def _for(self, numbers: tuple[int, ...]) -> frozenset[str]:
@@ -294,7 +289,7 @@ class QuickLink:
         elif kind == CONNACK and not self.connected:
             self._welcome(body)
         elif kind == SUBACK and self.connected:
-            _, at = _properties(body, 2, len(body))
+            _, _, at = mqtt_properties.read(body, 2, len(body))
             topic = self._asked.get(body[0] << 8 | body[1], "")
             for code in body[at:]:
                 if code >= FAILED:
@@ -313,7 +308,7 @@ class QuickLink:
                 self.tries.refused(reason(body[1]))
             self._lost(reason(body[1]), "the broker refuses us")
             return
-        properties, _ = _properties(body, 2, len(body))
+        properties, _, _ = mqtt_properties.read(body, 2, len(body))
         for seconds in properties.get(_KEEPALIVE, ()):
             self._keepalive = float(seconds) or self._keepalive
         resumed = body[0] & 1 > 0
@@ -325,7 +320,9 @@ class QuickLink:
         """Subscribe to each filter, under an identifier that its messages carry, if brokers can."""
         self._asked.clear()
         for identifier, topics in self._filters.items():
-            properties = bytes((_IDENTIFIER,)) + varint(identifier) if identified else b""
+            properties = (
+                bytes((mqtt_properties.IDENTIFIER,)) + varint(identifier) if identified else b""
+            )
             for topic in topics:
                 number = len(self._asked) + 1
                 self._asked[number] = topic
@@ -345,32 +342,3 @@ class QuickLink:
         self._in.clear()
         self._out.clear()
         self._unread, self._wanted = False, 0
-
-
-def _properties(held: bytes, at: int, end: int) -> tuple[Properties, int]:
-    """The properties that are numbers, and where they end; the others are passed over."""
-    length = read_varint(held, at) if at < end else None
-    if length is None or length[0] + length[1] > end:
-        raise ProtocolError("properties that are cut off")
-    at, stop = length[1], length[0] + length[1]
-    found: Properties = {}
-    while at < stop:
-        name = held[at]
-        at += 1
-        if name == _IDENTIFIER:
-            number = read_varint(held, at)
-            if number is None:
-                raise ProtocolError("properties that are cut off")
-            found.setdefault(name, []).append(number[0])
-            at = number[1]
-        elif size := _SIZES.get(name, 0):
-            found.setdefault(name, []).append(int.from_bytes(held[at : at + size]))
-            at += size
-        elif texts := _TEXTS.get(name, 0):
-            for _ in range(texts):
-                at += 2 + int.from_bytes(held[at : at + 2])
-        else:
-            raise ProtocolError(f"property 0x{name:02x}, which is none")
-    if at != stop:
-        raise ProtocolError("properties that are cut off")
-    return found, at

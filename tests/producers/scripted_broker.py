@@ -47,13 +47,13 @@ def text(value: str | bytes) -> bytes:
 
 def publish(
     topic: str | bytes, payload: bytes, packet_id: int = 0, again: bool = False,
-    filters: tuple[str, ...] = (),
+    filters: tuple[str, ...] = (), more: bytes = b"",
 ) -> bytes:  # fmt: skip
-    """PUBLISH, with the identifiers of the subscriptions that it is sent for."""
+    """PUBLISH, with the identifiers of the subscriptions it is sent for and more properties."""
     qos = 1 if packet_id else 0
     number = packet_id.to_bytes(2, "big") if packet_id else b""
-    properties = b"".join(b"\x0b" + varint(identifier(one)) for one in filters)
-    head = text(topic) + number + bytes([len(properties)]) + properties
+    properties = b"".join(b"\x0b" + varint(identifier(one)) for one in filters) + more
+    head = text(topic) + number + varint(len(properties)) + properties
     return packet(PUBLISH, again << 3 | qos << 1, head + payload)
 
 

@@ -295,3 +295,31 @@ def test_what_cannot_be_read_lies_in_the_error_stream_with_its_topic(tmp_path: P
     (row,) = map(json.loads, gzip.decompress(file.read_bytes()).splitlines())
     assert (row["reason"], row["partition_key"]) == ("not_utf8", "home/3/thermostat")
     assert row["data"] == "/yBub3QgSlNPTg=="
+
+
+def test_properties_of_a_message_reach_the_route(tmp_path: Path) -> None:
+    import json
+
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    select = (
+        "SELECT n, get_mqtt_property('content_type') AS type, get_user_properties('site') AS site,"
+        " get_mqtt_property('correlation_data') AS number FROM"
+    )
+    stream = MemoryKinesis(1)
+    with Mosquitto(tmp_path) as broker, serving(stream) as url, publisher(broker) as sent:
+        toml = pipeline(broker, "bridge-1").replace("SELECT * FROM 'home", f"{select} 'home")
+        with Bridge(tmp_path / "one", toml, url) as bridge:
+            ready(bridge, broker, sent, stream)
+            said = Properties(PacketTypes.PUBLISH)
+            said.ContentType, said.CorrelationData = "application/json", b"\x00\xff"
+            said.UserProperty = [("site", "b"), ("site", "a")]
+            sent.client.publish("home/3/thermostat", b'{"n":7}', 1, properties=said)
+            eventually(lambda: readings(stream), bridge)
+            assert bridge.end() == 0, bridge
+    ((key, data),) = readings(stream)
+    assert (key, json.loads(data)) == (
+        "3",
+        {"n": 7, "type": "application/json", "site": ["b", "a"], "number": "AP8="},
+    )
