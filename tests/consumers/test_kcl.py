@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from streamgauge.consumers.kcl import to_be_opened
 from streamgauge.consumers.kcl_log import listed, unlisted
 from streamgauge.consumers.kcl_protocol import records_of
 from streamgauge.consumers.metrics import Metrics
-from streamgauge.engine.errors import InputError, StreamgaugeError
+from streamgauge.engine.errors import InputError, StreamgaugeError, UnavailableError
 
 ((SHARD, RECORDS), *_) = in_shards(packed(1)).items()
 
@@ -58,6 +59,49 @@ def test_where_the_lease_is_lost_nothing_more_is_written() -> None:
     assert script.checkpoints == [] and len(script.statuses) == len(lines)
     assert memories.store.generations("torture", SHARD) == [1]
     assert processor.lost and processor.position is None
+
+
+class Slow:
+    """A sink that takes rows at the sixth try alone; notes how far the daemon was at each try.
+
+    told: answers given and lines not yet read, at each try.
+    """
+
+    def __init__(self, sink: Any, script: Script) -> None:
+        self._sink, self._script = sink, script
+        self._refusals = 5
+        self.told: list[tuple[int, int]] = []
+
+    def deliver(self, rows: Sequence[Any]) -> None:
+        self.told.append((len(self._script.statuses), len(self._script._lines)))
+        if self._refusals:
+            self._refusals -= 1
+            raise UnavailableError("slow")
+        self._refusals = 5
+        self._sink.deliver(rows)
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def test_while_a_sink_is_slow_no_further_batch_is_read() -> None:
+    """One batch is all that a process holds, however much the daemon has to hand out."""
+    batches = [batch(RECORDS[first : first + 10]) for first in range(0, len(RECORDS), 10)]
+    rows = []
+    for slow in (False, True):
+        memories, script = Memories(), Script()
+        sinks = [Slow(memories.sink, script), Slow(memories.rows, script)]
+        more = {"alerts": sinks[0], "errors": sinks[1]} if slow else {}
+        script.say(host(memories, **more), initialize(SHARD), *batches, ENDED)
+        rows.append((memories.sink.rows, memories.rows.rows))
+        if slow:
+            assert all(sink.told for sink in sinks)
+            for answered, left in sinks[0].told + sinks[1].told:
+                assert answered + left + 1 == len(batches) + 2, "the batch in hand and no other"
+    assert rows[0] == rows[1] and all(rows[0])
 
 
 def test_after_lease_lost_nothing_is_saved() -> None:
