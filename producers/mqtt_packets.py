@@ -1,4 +1,4 @@
-"""MQTT control packets that a publisher needs, to bytes and back, of versions 3.1.1 and 5.
+"""MQTT control packets that our clients need, to bytes and back, of versions 3.1.1 and 5.
 
 Sources: the OASIS standards MQTT 3.1.1 and MQTT 5.0, chapters 2 and 3.
 """
@@ -38,14 +38,16 @@ REASONS = {
     0xA2: "Wildcard subscription not supported",
 }
 
-_TWO_BYTES, _FOUR_BYTES, _VARINT, _DATA, _PAIR = "2", "4", "v", "s", "p"
-_ONE_BYTE = "1"
-_PROPERTIES = {  # MQTT 5.0, 2.2.2.2: those that a server may send to a publisher
-    0x11: _FOUR_BYTES, 0x12: _DATA, 0x13: _TWO_BYTES, 0x15: _DATA, 0x16: _DATA, 0x1A: _DATA,
-    0x1C: _DATA, 0x1F: _DATA, 0x21: _TWO_BYTES, 0x22: _TWO_BYTES, 0x24: _ONE_BYTE, 0x25: _ONE_BYTE,
-    0x26: _PAIR, 0x27: _FOUR_BYTES, 0x28: _ONE_BYTE, 0x29: _ONE_BYTE, 0x2A: _ONE_BYTE,
+IDENTIFIER = 0x0B  # the property that names a subscription
+_SIZES = {  # of properties in bytes, MQTT 5.0, 2.2.2.2; those not here have a length of their own
+    0x01: 1, 0x02: 4, 0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x23: 2, 0x24: 1, 0x25: 1, 0x27: 4,
+    0x28: 1, 0x29: 1, 0x2A: 1,
 }  # fmt: skip
+_TEXTS = {0x03: 1, 0x08: 1, 0x09: 1, 0x12: 1, 0x15: 1, 0x16: 1, 0x1A: 1, 0x1C: 1, 0x1F: 1, 0x26: 2}
 _RECEIVE_MAXIMUM, _MAXIMUM_QOS, _MAXIMUM_PACKET_SIZE = 0x21, 0x24, 0x27
+
+Numbers = dict[int, list[int]]  # properties that are numbers, by identifier
+Texts = list[tuple[int, tuple[bytes, ...]]]  # identifier, and one text or a pair, in order
 
 
 class ProtocolError(ValueError):
@@ -161,12 +163,12 @@ def welcome(body: bytes, version: int) -> Welcome:
         raise ProtocolError("a CONNACK of less than two bytes")
     if version != V5 or len(body) == 2:
         return Welcome(body[1])
-    found = _properties(body, 2)
+    numbers, _, _ = properties(body, 2, len(body))
     return Welcome(
         body[1],
-        found.get(_RECEIVE_MAXIMUM, 65_535),
-        found.get(_MAXIMUM_QOS, 2),
-        found.get(_MAXIMUM_PACKET_SIZE, REMAINING_MAX),
+        numbers.get(_RECEIVE_MAXIMUM, [65_535])[-1],
+        numbers.get(_MAXIMUM_QOS, [2])[-1],
+        numbers.get(_MAXIMUM_PACKET_SIZE, [REMAINING_MAX])[-1],
     )
 
 
@@ -177,28 +179,45 @@ def acknowledged(body: bytes) -> tuple[int, int]:
     return body[0] << 8 | body[1], body[2] if len(body) > 2 else 0
 
 
-def _properties(body: bytes, at: int) -> dict[int, int]:
-    """The properties that are numbers, by identifier; the others are passed over."""
-    length = read_varint(body, at)
-    if length is None or length[1] + length[0] > len(body):
+def properties(held: bytes, at: int, end: int) -> tuple[Numbers, Texts, int]:
+    """The properties that begin at `at` with their length, and where they end.
+
+    Args:
+        held: has at least `end` bytes.
+
+    Raises:
+        ProtocolError: they are cut off, or one is none of MQTT 5.
+    """
+    length = read_varint(held, at) if at < end else None
+    if length is None or length[0] + length[1] > end:
         raise ProtocolError("properties that are cut off")
-    at, end, found = length[1], length[1] + length[0], {}
-    while at < end:
-        name = body[at]
-        kind = _PROPERTIES.get(name)
+    at, stop = length[1], length[0] + length[1]
+    numbers: Numbers = {}
+    texts: Texts = []
+    while at < stop:
+        name = held[at]
         at += 1
-        if kind is None:
-            raise ProtocolError(f"property 0x{name:02x}, which a server does not send here")
-        if kind in (_ONE_BYTE, _TWO_BYTES, _FOUR_BYTES):
-            size = int(kind)
-            found[name] = int.from_bytes(body[at : at + size])
+        if name == IDENTIFIER:
+            number = read_varint(held, at)
+            if number is None:
+                raise ProtocolError("properties that are cut off")
+            numbers.setdefault(name, []).append(number[0])
+            at = number[1]
+        elif size := _SIZES.get(name, 0):
+            numbers.setdefault(name, []).append(int.from_bytes(held[at : at + size]))
             at += size
-            continue
-        for _ in range(2 if kind == _PAIR else 1):
-            at += 2 + int.from_bytes(body[at : at + 2])
-    if at != end:
+        elif count := _TEXTS.get(name, 0):
+            found = []
+            for _ in range(count):
+                first = at + 2
+                at = first + int.from_bytes(held[at:first])
+                found.append(bytes(held[first:at]))
+            texts.append((name, tuple(found)))
+        else:
+            raise ProtocolError(f"property 0x{name:02x}, which is none")
+    if at != stop:
         raise ProtocolError("properties that are cut off")
-    return found
+    return numbers, texts, at
 
 
 def reason(code: int) -> str:

@@ -1,7 +1,7 @@
-"""Properties of MQTT 5 packets: from bytes, and as IoT SQL shows those of a message.
+"""What properties of an MQTT 5 message tell, as IoT SQL shows it.
 
-Source: the OASIS standard MQTT 5.0, section 2.2.2 and 3.3.2.3; AWS IoT's guide on
-get_mqtt_property() and get_user_properties() for the names and forms.
+Source: the OASIS standard MQTT 5.0, section 3.3.2.3; AWS IoT's guide on get_mqtt_property() and
+get_user_properties() for the names and forms.
 """
 
 from __future__ import annotations
@@ -10,61 +10,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .mqtt_packets import ProtocolError, read_varint
+from .mqtt_packets import Numbers, Texts
 
-IDENTIFIER = 0x0B  # of a subscription
 _FORMAT, _CONTENT, _RESPONSE, _CORRELATION, _USER = 0x01, 0x03, 0x08, 0x09, 0x26
 _FORMATS = ("UNSPECIFIED_BYTES", "UTF8_DATA")
-_SIZES = {  # of properties in bytes; those not here have a length of their own
-    0x01: 1, 0x02: 4, 0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x23: 2, 0x24: 1, 0x25: 1, 0x27: 4,
-    0x28: 1, 0x29: 1, 0x2A: 1,
-}  # fmt: skip
-_TEXTS = {0x03: 1, 0x08: 1, 0x09: 1, 0x12: 1, 0x15: 1, 0x16: 1, 0x1A: 1, 0x1C: 1, 0x1F: 1, 0x26: 2}
 
-Numbers = dict[int, list[int]]  # those that are numbers, by identifier
-Texts = list[tuple[int, tuple[bytes, ...]]]  # identifier, and one text or a pair, in order
 Context = Mapping[str, Any]  # as of rules.message
 
 NONE: Context = {"mqtt_properties": {}, "user_properties": []}  # a message of MQTT 5 without any
-
-
-def read(held: bytes, at: int, end: int) -> tuple[Numbers, Texts, int]:
-    """The properties that begin at `at` with their length, and where they end.
-
-    Raises:
-        ProtocolError: they are cut off, or one is none of MQTT 5.
-        IndexError: `held` ends within them.
-    """
-    length = read_varint(held, at) if at < end else None
-    if length is None or length[0] + length[1] > end:
-        raise ProtocolError("properties that are cut off")
-    at, stop = length[1], length[0] + length[1]
-    numbers: Numbers = {}
-    texts: Texts = []
-    while at < stop:
-        name = held[at]
-        at += 1
-        if name == IDENTIFIER:
-            number = read_varint(held, at)
-            if number is None:
-                raise ProtocolError("properties that are cut off")
-            numbers.setdefault(name, []).append(number[0])
-            at = number[1]
-        elif size := _SIZES.get(name, 0):
-            numbers.setdefault(name, []).append(int.from_bytes(held[at : at + size]))
-            at += size
-        elif count := _TEXTS.get(name, 0):
-            found = []
-            for _ in range(count):
-                first = at + 2
-                at = first + int.from_bytes(held[at:first])
-                found.append(bytes(held[first:at]))
-            texts.append((name, tuple(found)))
-        else:
-            raise ProtocolError(f"property 0x{name:02x}, which is none")
-    if at != stop:
-        raise ProtocolError("properties that are cut off")
-    return numbers, texts, at
 
 
 def of_packet(numbers: Numbers, texts: Texts) -> Context:

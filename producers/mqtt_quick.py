@@ -33,9 +33,11 @@ from .mqtt_packets import (
     DISCONNECT,
     FAILED,
     GOODBYE,
+    IDENTIFIER,
     PINGREQ,
     PINGRESP,
     ProtocolError,
+    properties,
     read_varint,
     reason,
     text,
@@ -260,8 +262,8 @@ class QuickLink:
             raise ProtocolError("a PUBLISH that nobody asked for")
         filters, context = self._filters_of[()], mqtt_properties.NONE
         if held[at]:
-            numbers, texts, at = mqtt_properties.read(held, at, end)
-            filters = self._for(tuple(numbers.get(mqtt_properties.IDENTIFIER, ())))
+            numbers, texts, at = properties(held, at, end)
+            filters = self._for(tuple(numbers.get(IDENTIFIER, ())))
             context = mqtt_properties.of_packet(numbers, texts)
         else:
             at += 1
@@ -289,7 +291,7 @@ class QuickLink:
         elif kind == CONNACK and not self.connected:
             self._welcome(body)
         elif kind == SUBACK and self.connected:
-            _, _, at = mqtt_properties.read(body, 2, len(body))
+            _, _, at = properties(body, 2, len(body))
             topic = self._asked.get(body[0] << 8 | body[1], "")
             for code in body[at:]:
                 if code >= FAILED:
@@ -308,25 +310,23 @@ class QuickLink:
                 self.tries.refused(reason(body[1]))
             self._lost(reason(body[1]), "the broker refuses us")
             return
-        properties, _, _ = mqtt_properties.read(body, 2, len(body))
-        for seconds in properties.get(_KEEPALIVE, ()):
+        granted, _, _ = properties(body, 2, len(body))
+        for seconds in granted.get(_KEEPALIVE, ()):
             self._keepalive = float(seconds) or self._keepalive
         resumed = body[0] & 1 > 0
         self.tries.made(resumed)
         self._begin(resumed)
-        self._subscribe(properties.get(_IDENTIFIERS_AVAILABLE, [1])[-1] != 0)
+        self._subscribe(granted.get(_IDENTIFIERS_AVAILABLE, [1])[-1] != 0)
 
     def _subscribe(self, identified: bool) -> None:
         """Subscribe to each filter, under an identifier that its messages carry, if brokers can."""
         self._asked.clear()
         for identifier, topics in self._filters.items():
-            properties = (
-                bytes((mqtt_properties.IDENTIFIER,)) + varint(identifier) if identified else b""
-            )
+            named = bytes((IDENTIFIER,)) + varint(identifier) if identified else b""
             for topic in topics:
                 number = len(self._asked) + 1
                 self._asked[number] = topic
-                body = number.to_bytes(2) + varint(len(properties)) + properties
+                body = number.to_bytes(2) + varint(len(named)) + named
                 body += text(self._broker.subscription(topic)) + bytes((self._broker.qos,))
                 self._out += b"\x82" + varint(len(body)) + body
 

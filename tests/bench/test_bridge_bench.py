@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from streamgauge.cli.local_broker import find_mosquitto
+from servers import need
 
 BENCH = Path(__file__).parents[2] / "bench"
 TINY = ("--rate", "500", "--seconds", "1", "--devices", "20")
@@ -23,9 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(broken: str = "", *more: str) -> tuple[int, dict[str, Any]]:
-    if find_mosquitto() is None:
-        assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", "mosquitto is missing"
-        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    need("mosquitto")
     code = START + broken + "\nbridge.main()"
     command = [sys.executable, "-c", code, *TINY, *more]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from servers import need
 
 from streamgauge import __main__ as entry
 from streamgauge.cli import demo, demo_run, demo_screen, demo_ways, local_broker
@@ -117,8 +118,8 @@ def test_the_last_screen_says_what_became_of_everything(call: Run) -> None:
 def test_through_a_broker_and_the_bridge_nothing_is_lost_either(
     call: Run, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "mosquitto" and local_broker.find_mosquitto() is None:
-        skip("mosquitto is not installed: apt-get install mosquitto")
+    if kind == "mosquitto":
+        need("mosquitto")
     make = demo_ways.Carried
     monkeypatch.setattr(demo_ways, "Carried", lambda stop: make(stop, kind))
     status, out, _ = call("demo", "--devices", "30", "--seconds", "150", "--mqtt", "--json")
@@ -136,12 +137,6 @@ def test_through_a_broker_and_the_bridge_nothing_is_lost_either(
     assert sum(result[kind] for kind in kinds) == result["records_sent"]
     if kind == "mosquitto":
         backtested(call, result)
-
-
-def skip(why: str) -> None:
-    """Skip; where servers are required, fail."""
-    assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", why
-    pytest.skip(why)
 
 
 def test_without_a_broker_it_says_what_to_install(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import scripted_broker as broker
-from bridge_rig import CLIENTS, TOPIC, Rig, acknowledged, connected, reading, silence
+from bridge_rig import TOPIC, Rig, acknowledged, connected, reading, silence
 from memory_kinesis import Faults, MemoryKinesis, firsts
 from scripted_broker import ScriptedBroker
 
@@ -14,17 +12,6 @@ from streamgauge.engine.errors import StreamgaugeError
 from streamgauge.producers.mqtt import Message
 from streamgauge.producers.mqtt_broker import KEEPALIVE_SECONDS
 from streamgauge.rules.project import Route
-
-
-@pytest.fixture(params=CLIENTS)
-def there(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScriptedBroker]:
-    """A broker for either client."""
-    monkeypatch.setattr(Rig, "client", CLIENTS[request.param])
-    with ScriptedBroker() as found:
-        yield found
-        Rig.close_all()
 
 
 def test_messages_go_to_the_stream_and_are_acknowledged_in_their_order(

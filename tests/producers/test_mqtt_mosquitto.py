@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -14,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from fake_broker import packet
+from servers import need
 
 from streamgauge.producers.fleet import Fleet
 from streamgauge.producers.mqtt_packets import V5, V311, connect, text, varint
 from streamgauge.producers.mqtt_publish import Publisher, Server
 
-MOSQUITTO = shutil.which("mosquitto", path=os.pathsep.join((os.environ["PATH"], "/usr/sbin")))
 STARTED_SECONDS_MAX = 10.0
 CONFIG = """\
 listener {port} 127.0.0.1
@@ -37,15 +35,12 @@ def free_port() -> int:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    if MOSQUITTO is None:
-        why = "no mosquitto: `apt-get install mosquitto` brings it"
-        assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", why
-        pytest.skip(why)
+    mosquitto = need("mosquitto")
     number = free_port()
     config = tmp_path / "mosquitto.conf"
     config.write_text(CONFIG.format(port=number))
     process = subprocess.Popen(
-        [MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [mosquitto, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         for _ in range(int(STARTED_SECONDS_MAX / 0.05)):

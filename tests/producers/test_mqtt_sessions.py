@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import scripted_broker as broker
 from botocore.exceptions import ClientError
-from bridge_rig import CLIENTS, TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading, silence
+from bridge_rig import TOPIC, TURNS_MAX, Rig, acknowledged, connected, reading, silence
 from memory_kinesis import Faults, MemoryKinesis
 from scripted_broker import ScriptedBroker
 
@@ -18,17 +17,6 @@ from streamgauge.producers.mqtt_broker import CONNECT_SECONDS_MAX, KEEPALIVE_SEC
 from streamgauge.producers.mqtt_filters import filters_by_identifier
 from streamgauge.producers.mqtt_quick import QuickLink
 from streamgauge.rules.project import Route
-
-
-@pytest.fixture(params=CLIENTS)
-def there(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScriptedBroker]:
-    """A broker for either client."""
-    monkeypatch.setattr(Rig, "client", CLIENTS[request.param])
-    with ScriptedBroker() as found:
-        yield found
-        Rig.close_all()
 
 
 def test_the_end_waits_for_outcomes_and_acknowledges_them(there: ScriptedBroker) -> None:

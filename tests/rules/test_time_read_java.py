@@ -1,13 +1,12 @@
 """time_to_epoch() against java.time itself, over drawn patterns and texts, where java is there."""
 
-import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from msgspec import UNSET
+from servers import need
 
 from streamgauge.rules.time_read import refusal, time_to_epoch
 
@@ -115,16 +114,13 @@ def drawn(draw: random.Random) -> tuple[str, str]:
 
 
 def test_java_reads_the_same(tmp_path: Path) -> None:
-    if shutil.which("java") is None:
-        why = "no java on the path: `apt-get install default-jdk-headless` brings it"
-        assert os.environ.get("STREAMGAUGE_REQUIRE_SERVERS") != "1", why
-        pytest.skip(why)
+    java = need("java")
     draw = random.Random(SEED)
     cases = [drawn(draw) for _ in range(CASES)]
     source = tmp_path / "Reads.java"
     source.write_text(SOURCE)
     done = subprocess.run(
-        ["java", str(source)],
+        [java, str(source)],
         input="".join(f"{text}\n{pattern}\n" for text, pattern in cases),
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
