@@ -126,9 +126,11 @@ def test_the_prompt_without_a_terminal_prints_outputs_alone() -> None:
     assert ".nothing: no such command" in err and "found the end" in err and "topic x/y" in err
 
 
-# Makes standard input the terminal of its own process group, so that Ctrl-C reaches it.
+# Makes standard input the terminal of its own process group, so that Ctrl-C reaches it, also where
+# the tests run in the background of a shell, whose processes begin with Ctrl-C ignored.
 ON_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
